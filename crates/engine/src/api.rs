@@ -1,0 +1,289 @@
+//! The engine as the rest of the program sees it.
+
+use crate::Constraint;
+use models::Model;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// A running engine. Cloning shares it; dropping the last one ends its thread.
+#[derive(Clone)]
+pub struct Engine {}
+
+/// Sizes of an engine. `Default` suits a laptop.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Tokens that the KV cache holds over all sequences, rounded up to whole blocks.
+    pub cache_tokens: usize,
+    /// Storage of the KV cache: F32, F16 or BF16.
+    pub cache_dtype: nn::DType,
+    /// Tokens of one step: the bound on a prefill chunk.
+    pub step_tokens: usize,
+    /// Sequences that run at once.
+    pub max_sequences: usize,
+    /// Requests that wait at most; one more is refused.
+    pub max_waiting: usize,
+    /// Longest sequence, prompt and answer; at most the model's own.
+    pub context_length: usize,
+}
+
+/// What to compute.
+#[derive(Debug)]
+pub struct Request {
+    /// The prompt, at least one token.
+    pub prompt: Vec<u32>,
+    /// What to do with it.
+    pub task: Task,
+}
+
+/// What a request asks of its prompt.
+#[derive(Debug)]
+pub enum Task {
+    /// Continue it.
+    Generate(Box<Generate>),
+    /// The normalised final hidden state of its last token.
+    Embed,
+    /// The logits of these tokens as the next one (a reranker's `no` and `yes`).
+    Score(Vec<u32>),
+}
+
+/// How to continue a prompt.
+#[derive(Debug)]
+pub struct Generate {
+    /// Independent answers.
+    pub n: usize,
+    /// Longest answer in tokens; 0 is allowed (to score a prompt).
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end an answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end an answer, beside the model's own end tokens.
+    pub stop_token_ids: Vec<u32>,
+    /// Go on past the model's end tokens (for benchmarks).
+    pub ignore_eos: bool,
+    /// Log-probabilities of chosen tokens, with this many alternatives.
+    pub logprobs: Option<usize>,
+    /// Log-probabilities of the prompt's tokens, with this many alternatives.
+    pub prompt_logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub constraint: Option<Constraint>,
+    /// Where a thinking model's reasoning ends.
+    pub thinking: Option<Thinking>,
+}
+
+/// How a thinking model's answer begins and how long it may think.
+#[derive(Clone, Debug)]
+pub struct Thinking {
+    /// The token `</think>`: a constraint applies only after it.
+    pub end_token: u32,
+    /// Tokens that are forced when the budget is spent; the last is `end_token`.
+    pub end_sequence: Vec<u32>,
+    /// Reasoning tokens allowed; `None` is unlimited.
+    pub budget: Option<usize>,
+}
+
+/// How a token is chosen from the logits. The order: repetition, presence and frequency penalties, logit bias,
+/// temperature, top-k, top-p, min-p.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most likely token.
+    pub temperature: f32,
+    /// Keep this many candidates; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the most likely candidates up to this probability.
+    pub top_p: f32,
+    /// Drop candidates less likely than this share of the most likely.
+    pub min_p: f32,
+    /// Divides positive logits of tokens seen in prompt or answer, multiplies negative ones.
+    pub repetition_penalty: f32,
+    /// Subtracted once from tokens already in the answer.
+    pub presence_penalty: f32,
+    /// Subtracted for each time a token is in the answer.
+    pub frequency_penalty: f32,
+    /// Added to single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Same seed, same tokens, whatever else runs. `None`: a random one.
+    pub seed: Option<u64>,
+}
+
+impl Default for Sampling {
+    /// Plain sampling from the model's distribution.
+    fn default() -> Self {
+        Sampling {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: None,
+        }
+    }
+}
+
+/// A token with its log-probability under the model (before temperature and filters).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub id: u32,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The most likely alternatives, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end token, stop token, stop string or the end of the grammar.
+    Stop,
+    /// `max_tokens` or the end of the context.
+    Length,
+}
+
+/// What a request's channel carries, in this order: `Prompt`, then `Tokens` of all choices interleaved with their
+/// `Finished`; or one `Embedding` or `Scores`; or `Failed` at any time, last.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The prompt is computed.
+    Prompt {
+        /// Its tokens' log-probabilities when they were asked for; the first has none.
+        logprobs: Vec<Option<TokenLogprob>>,
+        /// Prompt tokens that were taken from the cache.
+        cached_tokens: usize,
+    },
+    /// New tokens of an answer, and the text that they complete. Text that may become a stop string or is an
+    /// unfinished character comes later; tokens are reported as they are sampled.
+    Tokens {
+        /// Which answer.
+        choice: usize,
+        /// The text, possibly empty; control tokens are left out.
+        text: String,
+        /// The tokens, possibly none (text released at the end).
+        ids: Vec<u32>,
+        /// Their log-probabilities when they were asked for.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// An answer is complete.
+    Finished {
+        /// Which answer.
+        choice: usize,
+        /// Why.
+        reason: FinishReason,
+        /// The stop string that ended it, if one did.
+        stop: Option<String>,
+        /// Tokens it took, the end token included.
+        tokens: usize,
+        /// Of these, tokens of reasoning (up to and including `</think>`).
+        reasoning_tokens: usize,
+    },
+    /// The vector asked for.
+    Embedding(Vec<f32>),
+    /// The logits asked for.
+    Scores(Vec<f32>),
+    /// The request failed; nothing follows.
+    Failed(String),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum SubmitError {
+    /// The prompt alone, or with the answer asked for, is longer than a sequence can be.
+    #[error(
+        "the prompt has {prompt} tokens and the answer needs {answer}, but the context is {context} tokens"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens of the answer that must fit at least.
+        answer: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// It can never fit in the KV cache.
+    #[error(
+        "the request needs {needed} tokens of cache, but the cache holds {capacity}; raise --cache-tokens or ask for less"
+    )]
+    NeverFits {
+        /// Cache tokens it needs.
+        needed: usize,
+        /// Cache tokens there are.
+        capacity: usize,
+    },
+    /// The queue is full; try again later.
+    #[error("{waiting} requests are waiting already")]
+    QueueFull {
+        /// Requests that wait.
+        waiting: usize,
+    },
+    /// A value outside its range.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field of [`Generate`] or [`Sampling`].
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+    /// The engine is shutting down.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
+}
+
+/// What an engine has done and what it is doing. Counters only grow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Requests in the queue.
+    pub waiting: usize,
+    /// Sequences that run.
+    pub running: usize,
+    /// Cache blocks in all.
+    pub blocks_total: usize,
+    /// Cache blocks in use.
+    pub blocks_used: usize,
+    /// Prompt tokens computed.
+    pub prompt_tokens: u64,
+    /// Answer tokens sampled.
+    pub generated_tokens: u64,
+    /// Steps run.
+    pub steps: u64,
+    /// Requests that ended, also cancelled ones.
+    pub finished_requests: u64,
+    /// Requests whose client went away.
+    pub cancelled_requests: u64,
+    /// Sequences that were computed again because blocks ran out.
+    pub preemptions: u64,
+}
+
+impl Engine {
+    /// Moves `model` into a new thread that computes on `pool`.
+    pub fn start(_model: Arc<Model>, _pool: Arc<kernels::Pool>, _options: EngineOptions) -> Engine {
+        todo!()
+    }
+
+    /// Queues a request. Dropping the receiver cancels it within one step.
+    pub fn submit(&self, _request: Request) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
+        todo!()
+    }
+
+    /// Counters and gauges of this moment.
+    pub fn stats(&self) -> Stats {
+        todo!()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        todo!()
+    }
+
+    /// The sizes it runs with.
+    pub fn options(&self) -> &EngineOptions {
+        todo!()
+    }
+
+    /// Takes no more requests; those accepted go on.
+    pub fn drain(&self) {
+        todo!()
+    }
+}

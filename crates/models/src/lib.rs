@@ -1,0 +1,16 @@
+//! Architectures written once; checkpoint files; tokenizers; chat templates.
+//!
+//! [`Model::open`] reads a Hugging Face directory or a GGUF file into everything that serving needs.
+
+pub mod causal_lm;
+pub mod chat;
+pub mod checkpoint;
+pub mod config;
+pub mod model;
+pub mod tokenizer;
+
+pub use causal_lm::CausalLm;
+pub use checkpoint::Checkpoint;
+pub use config::Config;
+pub use model::{Model, ModelKind};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,92 @@
+//! Activations and the memory they live in.
+
+use std::sync::{Arc, Mutex};
+
+/// A float32 matrix `[rows, cols]`, row-major. Cloning shares the values; writing to shared values copies them.
+#[derive(Clone)]
+pub struct Tensor {
+    buffer: Arc<Buffer>,
+    rows: usize,
+    cols: usize,
+}
+
+impl Tensor {
+    /// Takes `values` as a matrix of `rows` rows.
+    ///
+    /// # Panics
+    /// When `values` is not `rows * cols` long.
+    pub fn from_vec(values: Vec<f32>, rows: usize, cols: usize) -> Tensor {
+        assert_eq!(values.len(), rows * cols);
+        Tensor { buffer: Arc::new(Buffer { values, arena: Arena::default() }), rows, cols }
+    }
+
+    /// Number of rows, usually tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns, the features of a token.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.buffer.values
+    }
+
+    /// The values of row `i`.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values()[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// All values, writable; copied first when another tensor shares them.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        if Arc::get_mut(&mut self.buffer).is_none() {
+            let mut copy = self.buffer.arena.take(self.rows, self.cols);
+            copy.values_mut().copy_from_slice(self.values());
+            *self = copy;
+        }
+        &mut Arc::get_mut(&mut self.buffer).expect("just made unique").values
+    }
+}
+
+struct Buffer {
+    values: Vec<f32>,
+    arena: Arena,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.arena.give(std::mem::take(&mut self.values));
+    }
+}
+
+/// Buffers of dropped tensors, kept for the next ones: a step allocates only the first time.
+#[derive(Clone, Default)]
+pub(crate) struct Arena(Arc<Mutex<Vec<Vec<f32>>>>);
+
+/// Buffers kept at most; a step holds fewer at once.
+const KEPT: usize = 24;
+
+impl Arena {
+    /// A matrix of unspecified values.
+    pub(crate) fn take(&self, rows: usize, cols: usize) -> Tensor {
+        let len = rows * cols;
+        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let best = (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
+        let mut values = best.map_or_else(Vec::new, |i| free.swap_remove(i));
+        drop(free);
+        values.resize(len, 0.0);
+        Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols }
+    }
+
+    fn give(&self, values: Vec<f32>) {
+        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        free.push(values);
+        if free.len() > KEPT {
+            let smallest = (0..free.len()).min_by_key(|&i| free[i].capacity()).expect("not empty");
+            free.swap_remove(smallest);
+        }
+    }
+}

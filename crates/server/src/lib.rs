@@ -1,0 +1,1 @@
+//! The HTTP service: OpenAI's wire contract over the engine.
