@@ -6,6 +6,7 @@ pub mod causal_lm;
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
+pub mod limits;
 pub mod model;
 pub mod tokenizer;
 

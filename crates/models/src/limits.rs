@@ -1,0 +1,41 @@
+//! Bounds on what foreign files may ask for. Each is checked before anything is allocated for it.
+
+/// Bytes of a safetensors header. Qwen3-235B's largest shard has 0.3 MB; the reference allows 100 MB, which takes
+/// minutes of parsing before it fails.
+pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 << 20;
+
+/// Tensors in a checkpoint, over all shards. Qwen3-235B-A22B has 36,945.
+pub const MAX_TENSORS: usize = 65_536;
+
+/// Key-value pairs in a GGUF file. Published files have 30 to 60.
+pub const MAX_METADATA_ENTRIES: usize = 65_536;
+
+/// Bytes of a tensor's name or a metadata key.
+pub const MAX_NAME_BYTES: usize = 1_024;
+
+/// Bytes of a string in GGUF metadata. The longest in use are chat templates, some 10 kB.
+pub const MAX_STRING_BYTES: usize = 1 << 20;
+
+/// Elements of an array in GGUF metadata. The longest in use are vocabularies and their merges, 152 thousand each.
+pub const MAX_ARRAY_LEN: usize = 2_000_000;
+
+/// Dimensions of a GGUF tensor, fixed by the format.
+pub const MAX_GGUF_DIMS: usize = 4;
+
+/// Dimensions of a safetensors tensor. Vision towers have convolutions with five.
+pub const MAX_SAFETENSORS_DIMS: usize = 8;
+
+/// Alignment of a GGUF file's tensors. All published files have 32.
+pub const MAX_GGUF_ALIGNMENT: u64 = 1 << 20;
+
+/// Shard files of a checkpoint. The largest published have some 200.
+pub const MAX_SHARDS: usize = 1_024;
+
+/// Bytes of `model.safetensors.index.json`.
+pub const MAX_INDEX_BYTES: u64 = 16 << 20;
+
+/// Bytes of a configuration file (`config.json`, `generation_config.json`, `modules.json`, ...).
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Missing tensors that a message names; it counts the rest.
+pub const MAX_NAMES_IN_MESSAGE: usize = 16;
