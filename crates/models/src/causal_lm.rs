@@ -1,11 +1,76 @@
 //! The causal decoder of Qwen2, Qwen2.5, Qwen3, Qwen3-MoE and Llama.
+//!
+//! One definition for all of them: a family differs in data (which biases and norms are there, which layers have
+//! experts or a window), not in code.
+
+mod load;
 
 use crate::Config;
-use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor};
+use crate::config::Frequencies;
+use kernels::attention::AttentionShape;
+use nn::ops::{self, RopeLayout};
+use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Weight};
 
 /// A decoder-only language model.
 pub struct CausalLm {
     config: Config,
+    frequencies: Frequencies,
+    embed_tokens: Weight,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    lm_head: Weight,
+}
+
+struct Layer {
+    input_layernorm: Vec<f32>,
+    self_attn: Attention,
+    post_attention_layernorm: Vec<f32>,
+    mlp: FeedForward,
+}
+
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+    /// Norms of each head of the queries and the keys.
+    qk_norm: Option<(Vec<f32>, Vec<f32>)>,
+    shape: AttentionShape,
+}
+
+enum FeedForward {
+    Dense(Mlp),
+    Experts(SparseMlp),
+}
+
+struct Mlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+struct SparseMlp {
+    /// The router `[experts, hidden]`.
+    gate: Weight,
+    experts: Vec<Mlp>,
+    used: usize,
+    norm_topk_prob: bool,
+}
+
+struct Linear {
+    weight: Weight,
+    bias: Option<Vec<f32>>,
+}
+
+/// What all layers of a step share.
+struct Step<'a> {
+    cx: &'a Context,
+    batch: &'a Batch,
+    /// Cosines and sines of the batch's positions `[tokens, head_dim / 2]`.
+    cos: Tensor,
+    sin: Tensor,
+    layout: RopeLayout,
+    eps: f32,
 }
 
 impl CausalLm {
@@ -16,24 +81,124 @@ impl CausalLm {
 
     /// The cache this model needs, with `blocks` blocks of `block_tokens` tokens.
     pub fn kv_cache_shape(&self, dtype: DType, block_tokens: usize, blocks: usize) -> KvCacheShape {
-        let c = &self.config;
-        KvCacheShape {
-            layers: c.layers,
-            kv_heads: c.kv_heads,
-            head_dim: c.head_dim,
-            dtype,
-            block_tokens,
-            blocks,
-        }
+        self.config.kv_cache_shape(dtype, block_tokens, blocks)
     }
 
     /// Hidden states `[rows, hidden]` after the final norm, for every row of the batch.
-    pub fn forward(&self, _cx: &Context, _batch: &Batch, _cache: &mut KvCache) -> Tensor {
-        todo!()
+    ///
+    /// # Panics
+    /// When a token is outside the vocabulary, or the cache has another shape than [`Self::kv_cache_shape`] says
+    /// or too few blocks.
+    pub fn forward(&self, cx: &Context, batch: &Batch, cache: &mut KvCache) -> Tensor {
+        let (cos, sin) = self.frequencies.angles(cx, batch);
+        let (layout, eps) = (self.config.rope.layout, self.config.rms_norm_eps);
+        let step = Step { cx, batch, cos, sin, layout, eps };
+
+        let mut x = ops::embedding(cx, &self.embed_tokens, &batch.tokens);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let h = ops::rms_norm(cx, &x, &layer.input_layernorm, eps);
+            x = ops::add(cx, x, &layer.self_attn.forward(&step, &h, cache, index));
+            let h = ops::rms_norm(cx, &x, &layer.post_attention_layernorm, eps);
+            x = ops::add(cx, x, &layer.mlp.forward(cx, &h));
+        }
+        ops::rms_norm(cx, &x, &self.norm, eps)
     }
 
     /// Logits `[rows, vocab]` of hidden states `[rows, hidden]`.
-    pub fn logits(&self, _cx: &Context, _hidden: &Tensor) -> Tensor {
-        todo!()
+    pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
+        ops::linear(cx, hidden, &self.lm_head, None)
+    }
+}
+
+impl Attention {
+    fn forward(&self, step: &Step<'_>, h: &Tensor, cache: &mut KvCache, layer: usize) -> Tensor {
+        let Step { cx, batch, cos, sin, layout, eps } = step;
+        let mut q = self.q_proj.forward(cx, h);
+        let mut k = self.k_proj.forward(cx, h);
+        let v = self.v_proj.forward(cx, h);
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            q = ops::rms_norm(cx, &q, q_norm, *eps);
+            k = ops::rms_norm(cx, &k, k_norm, *eps);
+        }
+        q = ops::rope(cx, q, cos, sin, *layout);
+        k = ops::rope(cx, k, cos, sin, *layout);
+        let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer);
+        self.o_proj.forward(cx, &attended)
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
+        match self {
+            FeedForward::Dense(mlp) => mlp.forward(cx, h),
+            FeedForward::Experts(sparse) => sparse.forward(cx, h),
+        }
+    }
+}
+
+impl Mlp {
+    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
+        let gated = ops::swiglu(cx, self.gate_proj.forward(cx, h), &self.up_proj.forward(cx, h));
+        self.down_proj.forward(cx, &gated)
+    }
+}
+
+impl SparseMlp {
+    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
+        let scores = ops::linear(cx, h, &self.gate, None);
+        let mut rows: Vec<Vec<(usize, f32)>> = vec![Vec::new(); self.experts.len()];
+        for row in 0..h.rows() {
+            for (expert, weight) in self.route(scores.row(row)) {
+                rows[expert].push((row, weight));
+            }
+        }
+        let mut out = cx.uninit(h.rows(), h.cols());
+        out.values_mut().fill(0.0);
+        for (expert, routed) in self.experts.iter().zip(&rows).filter(|(_, routed)| !routed.is_empty()) {
+            let chosen: Vec<usize> = routed.iter().map(|&(row, _)| row).collect();
+            let y = expert.forward(cx, &ops::select_rows(cx, h, &chosen));
+            for (i, &(row, weight)) in routed.iter().enumerate() {
+                let sum = &mut out.values_mut()[row * h.cols()..(row + 1) * h.cols()];
+                sum.iter_mut().zip(y.row(i)).for_each(|(sum, y)| *sum += weight * y);
+            }
+        }
+        out
+    }
+
+    /// The experts of a token and their weights: the largest of a softmax over all experts.
+    fn route(&self, scores: &[f32]) -> Vec<(usize, f32)> {
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exps: Vec<f32> = scores.iter().map(|s| (s - max).exp()).collect();
+        let sum: f32 = exps.iter().sum();
+        let mut order: Vec<usize> = (0..exps.len()).collect();
+        order.sort_by(|&a, &b| exps[b].total_cmp(&exps[a]));
+        order.truncate(self.used);
+        let top: f32 = order.iter().map(|&e| exps[e]).sum();
+        let total = if self.norm_topk_prob { top } else { sum };
+        order.into_iter().map(|e| (e, exps[e] / total)).collect()
+    }
+}
+
+impl Linear {
+    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        ops::linear(cx, x, &self.weight, self.bias.as_deref())
+    }
+}
+
+impl Frequencies {
+    /// Cosines and sines `[tokens, head_dim / 2]` of the batch's positions. The angles are float32 products, as
+    /// in the reference.
+    fn angles(&self, cx: &Context, batch: &Batch) -> (Tensor, Tensor) {
+        let half = self.inv_freq.len();
+        let (mut cos, mut sin) = (cx.uninit(batch.rows(), half), cx.uninit(batch.rows(), half));
+        let rows = cos.values_mut().chunks_exact_mut(half).zip(sin.values_mut().chunks_exact_mut(half));
+        for ((cos, sin), position) in rows.zip(batch.positions()) {
+            for ((cos, sin), inv_freq) in cos.iter_mut().zip(sin).zip(&self.inv_freq) {
+                let angle = position as f32 * inv_freq;
+                *cos = angle.cos() * self.attention_factor;
+                *sin = angle.sin() * self.attention_factor;
+            }
+        }
+        (cos, sin)
     }
 }

@@ -39,3 +39,13 @@ pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Missing tensors that a message names; it counts the rest.
 pub const MAX_NAMES_IN_MESSAGE: usize = 16;
+
+/// Layers of a model. Qwen3-235B has 94.
+pub const MAX_LAYERS: usize = 1_024;
+
+/// Experts of a layer. Qwen3-MoE has 128.
+pub const MAX_EXPERTS: usize = 4_096;
+
+/// Any other size in a configuration (hidden and intermediate sizes, heads, vocabulary, context), so that
+/// products of two of them cannot overflow. Qwen3 with YaRN has a context of 2^20 in some releases.
+pub const MAX_SIZE: usize = 1 << 26;
