@@ -13,5 +13,5 @@ pub mod tokenizer;
 pub use causal_lm::CausalLm;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
-pub use model::{Model, ModelKind};
+pub use model::{Model, ModelError, ModelKind};
 pub use tokenizer::Tokenizer;

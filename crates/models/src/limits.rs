@@ -49,3 +49,12 @@ pub const MAX_EXPERTS: usize = 4_096;
 /// Any other size in a configuration (hidden and intermediate sizes, heads, vocabulary, context), so that
 /// products of two of them cannot overflow. Qwen3 with YaRN has a context of 2^20 in some releases.
 pub const MAX_SIZE: usize = 1 << 26;
+
+/// Bytes of `tokenizer_config.json`, which may hold templates and every added token.
+pub const MAX_TOKENIZER_CONFIG_BYTES: u64 = 8 << 20;
+
+/// Bytes of `chat_template.jinja`. The longest in use have some 20 kB.
+pub const MAX_CHAT_TEMPLATE_BYTES: u64 = 1 << 20;
+
+/// End tokens of a model. Published files have one to five.
+pub const MAX_EOS_TOKENS: usize = 64;

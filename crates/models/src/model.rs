@@ -1,36 +1,21 @@
 //! A checkpoint opened for use: weights, tokenizer, template and defaults.
 
-use crate::{CausalLm, Tokenizer, chat::ChatTemplate};
-use std::path::Path;
+mod generation;
+mod kind;
+mod summary;
+
+pub use generation::GenerationDefaults;
+pub use kind::{ModelKind, model_name};
+pub use summary::Summary;
+
+use crate::checkpoint::mapped_file::{read_bounded, read_limited_json};
+use crate::checkpoint::{CheckpointError, FileError, GgufMetadata, MetadataError};
+use crate::config::ConfigError;
+use crate::tokenizer::{self, TokenizerError};
+use crate::{CausalLm, Checkpoint, Config, Tokenizer, chat::ChatTemplate, chat::TemplateError, limits};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What a model answers with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelKind {
-    /// Text, token by token.
-    Generate,
-    /// A vector for a text (last-token pooling, normalised).
-    Embed,
-    /// How well a document answers a query, by the probability of `yes` against `no`. It can generate too.
-    Rerank,
-}
-
-/// Sampling values and end tokens that the checkpoint's author recommends (`generation_config.json`).
-#[derive(Clone, Debug, Default)]
-pub struct GenerationDefaults {
-    /// Any of these ends an answer.
-    pub eos_token_ids: Vec<u32>,
-    /// Recommended temperature.
-    pub temperature: Option<f32>,
-    /// Recommended nucleus.
-    pub top_p: Option<f32>,
-    /// Recommended number of candidates.
-    pub top_k: Option<u32>,
-    /// Recommended smallest probability relative to the largest.
-    pub min_p: Option<f32>,
-    /// Recommended repetition penalty.
-    pub repetition_penalty: Option<f32>,
-}
 
 /// Everything in a checkpoint that serving needs.
 pub struct Model {
@@ -48,15 +33,211 @@ pub struct Model {
     pub weight_bytes: u64,
     /// Number of parameters.
     pub parameters: u64,
+    /// The files; [`Checkpoint::warm_up`] reads them into memory.
+    pub checkpoint: Checkpoint,
 }
 
 /// Why a model cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum ModelError {}
+pub enum ModelError {
+    /// The weights' files.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The sizes, or a switch that is not supported.
+    #[error("{}: {source}", .path.display())]
+    Config {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// Another file of the directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// GGUF metadata of the wrong type.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A directory without `tokenizer.json`.
+    #[error("{} has no tokenizer.json, which turns text into tokens", .0.display())]
+    NoTokenizer(PathBuf),
+    /// A tokenizer that cannot be read.
+    #[error("the tokenizer of {}: {source}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// A tokenizer whose ids the embedding table does not have.
+    #[error(
+        "the tokenizer has {tokens} tokens, but the model only {vocab_size}: they do not belong together"
+    )]
+    TokenizerSize {
+        /// Ids of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding table.
+        vocab_size: usize,
+    },
+    /// A chat template that cannot be used.
+    #[error("the chat template of {}: {source}", .path.display())]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// An embedding model that makes its vectors in another way than taking the last token's.
+    #[error("{}: {found} is not supported; known are last-token pooling and normalisation", .path.display())]
+    Pooling {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+}
 
 impl Model {
     /// Opens a Hugging Face directory or a GGUF file.
-    pub fn open(_path: &Path) -> Result<Model, ModelError> {
-        todo!()
+    pub fn open(path: &Path) -> Result<Model, ModelError> {
+        let (checkpoint, lm) = open_weights(path)?;
+        let (tokenizer, prompt) = match checkpoint.gguf() {
+            Some(metadata) => (gguf_tokenizer(path, metadata)?, PromptFiles::read_gguf(metadata)?),
+            None => (json_tokenizer(path)?, PromptFiles::read_directory(path)?),
+        };
+        if tokenizer.len() > lm.config().vocab_size {
+            let (tokens, vocab_size) = (tokenizer.len(), lm.config().vocab_size);
+            return Err(ModelError::TokenizerSize { tokens, vocab_size });
+        }
+        let chat_template =
+            prompt.template.as_deref().map(|t| ChatTemplate::new(t, &prompt.bos, &prompt.eos));
+        let chat_template = chat_template
+            .transpose()
+            .map_err(|source| ModelError::Template { path: path.to_owned(), source })?;
+        let generation = match checkpoint.gguf() {
+            Some(metadata) => GenerationDefaults::read_gguf(metadata, &tokenizer)?,
+            None => GenerationDefaults::read_directory(path)?,
+        };
+        Ok(Model {
+            kind: ModelKind::of(&checkpoint)?,
+            tokenizer: Arc::new(tokenizer),
+            chat_template,
+            generation,
+            weight_bytes: checkpoint.tensors().map(|(_, tensor)| tensor.range.len() as u64).sum(),
+            parameters: checkpoint.tensors().map(|(_, tensor)| tensor.len() as u64).sum(),
+            lm,
+            checkpoint,
+        })
+    }
+}
+
+/// Opens only the weights, for directories that hold nothing else than `config.json` besides.
+pub fn open_weights(path: &Path) -> Result<(Checkpoint, CausalLm), ModelError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let config =
+        Config::read(&checkpoint).map_err(|source| ModelError::Config { path: path.to_owned(), source })?;
+    let lm = CausalLm::load(&checkpoint, config)?;
+    Ok((checkpoint, lm))
+}
+
+fn json_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
+    let path = dir.join("tokenizer.json");
+    let json = read_bounded(&path, tokenizer::limits::MAX_FILE_BYTES as u64)?;
+    let json = json.ok_or_else(|| ModelError::NoTokenizer(dir.to_owned()))?;
+    Tokenizer::from_json(&json).map_err(|source| ModelError::Tokenizer { path, source })
+}
+
+fn gguf_tokenizer(path: &Path, metadata: &GgufMetadata) -> Result<Tokenizer, ModelError> {
+    let _ = metadata;
+    Err(ModelError::NoTokenizer(path.to_owned()))
+}
+
+/// What a prompt is made with besides the tokenizer.
+#[derive(Default)]
+struct PromptFiles {
+    template: Option<String>,
+    bos: String,
+    eos: String,
+}
+
+/// The fields of `tokenizer_config.json` that are read.
+#[derive(Default, Deserialize)]
+struct TokenizerConfig {
+    bos_token: Option<TokenField>,
+    eos_token: Option<TokenField>,
+    chat_template: Option<TemplateField>,
+}
+
+/// A token as text, or as an object with its text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenField {
+    Text(String),
+    Object { content: String },
+}
+
+/// One template, or several with names.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TemplateField {
+    One(String),
+    Named(Vec<NamedTemplate>),
+}
+
+#[derive(Deserialize)]
+struct NamedTemplate {
+    name: String,
+    template: String,
+}
+
+impl TokenField {
+    fn text(self) -> String {
+        match self {
+            TokenField::Text(text) | TokenField::Object { content: text } => text,
+        }
+    }
+}
+
+impl TemplateField {
+    /// The template for conversations: the only one, the one called `default`, else the first.
+    fn choose(self) -> Option<String> {
+        match self {
+            TemplateField::One(template) => Some(template),
+            TemplateField::Named(mut named) => {
+                let at = named.iter().position(|t| t.name == "default").unwrap_or(0);
+                (!named.is_empty()).then(|| named.swap_remove(at).template)
+            }
+        }
+    }
+}
+
+impl PromptFiles {
+    /// Reads `tokenizer_config.json` and, if it is there, `chat_template.jinja`, which counts more.
+    fn read_directory(dir: &Path) -> Result<PromptFiles, ModelError> {
+        let config = dir.join("tokenizer_config.json");
+        let config: TokenizerConfig =
+            read_limited_json(&config, limits::MAX_TOKENIZER_CONFIG_BYTES)?.unwrap_or_default();
+        let file = dir.join("chat_template.jinja");
+        let template = match read_bounded(&file, limits::MAX_CHAT_TEMPLATE_BYTES)? {
+            Some(bytes) => Some(String::from_utf8(bytes).map_err(|_| FileError::Utf8(file))?),
+            None => config.chat_template.and_then(TemplateField::choose),
+        };
+        Ok(PromptFiles {
+            template,
+            bos: config.bos_token.map_or_else(String::new, TokenField::text),
+            eos: config.eos_token.map_or_else(String::new, TokenField::text),
+        })
+    }
+
+    fn read_gguf(metadata: &GgufMetadata) -> Result<PromptFiles, ModelError> {
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
+        let token = |key| -> Result<String, MetadataError> {
+            let id = metadata.token_id(key)?;
+            Ok(id.and_then(|id| tokens.get(id as usize)).map_or_else(String::new, |t| (*t).to_owned()))
+        };
+        Ok(PromptFiles {
+            template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
+            bos: token("tokenizer.ggml.bos_token_id")?,
+            eos: token("tokenizer.ggml.eos_token_id")?,
+        })
     }
 }

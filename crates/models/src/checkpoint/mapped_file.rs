@@ -31,6 +31,9 @@ pub enum FileError {
         /// The bound.
         limit: u64,
     },
+    /// A text file that is not UTF-8.
+    #[error("{} is not valid UTF-8", .0.display())]
+    Utf8(PathBuf),
     /// A JSON file of another form than expected.
     #[error("{}: {source}", .path.display())]
     Json {
@@ -120,9 +123,16 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, F
 }
 
 /// Reads a JSON configuration file of at most [`limits::MAX_CONFIG_BYTES`]; `None` when there is none.
-#[allow(dead_code)]
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
-    let Some(bytes) = read_bounded(path, limits::MAX_CONFIG_BYTES)? else { return Ok(None) };
+    read_limited_json(path, limits::MAX_CONFIG_BYTES)
+}
+
+/// Reads a JSON file of at most `limit` bytes; `None` when there is none.
+pub(crate) fn read_limited_json<T: DeserializeOwned>(
+    path: &Path,
+    limit: u64,
+) -> Result<Option<T>, FileError> {
+    let Some(bytes) = read_bounded(path, limit)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|source| FileError::Json { path: path.to_owned(), source })
 }

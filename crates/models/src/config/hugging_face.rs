@@ -9,7 +9,7 @@ use crate::limits;
 use nn::DType;
 use nn::ops::RopeLayout;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The fields that are read. Where the reference has a default for the class, it stands in [`parse`].
@@ -32,7 +32,8 @@ struct Fields {
     tie_word_embeddings: Option<bool>,
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeFields>,
-    rope_parameters: Option<RopeParameters>,
+    /// Of all layers, or for each type of layer.
+    rope_parameters: Option<Map<String, Value>>,
     use_sliding_window: Option<bool>,
     sliding_window: Option<usize>,
     max_window_layers: Option<usize>,
@@ -51,8 +52,8 @@ struct QuantizationFields {
     quant_method: Option<String>,
 }
 
-/// `rope_scaling`, and `rope_parameters` where all layers share them.
-#[derive(Clone, Deserialize, PartialEq)]
+/// `rope_scaling`, and `rope_parameters` of all layers or of one type of them.
+#[derive(Clone, Deserialize)]
 struct RopeFields {
     rope_type: Option<String>,
     r#type: Option<String>,
@@ -68,14 +69,6 @@ struct RopeFields {
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
     partial_rotary_factor: Option<f64>,
-}
-
-/// `rope_parameters`: for all layers, or for each type of layer.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RopeParameters {
-    ByLayerType(BTreeMap<String, RopeFields>),
-    Shared(RopeFields),
 }
 
 /// Reads `config.json` in `dir`.
@@ -120,7 +113,7 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Config, ConfigError> {
         context_length,
         dtype: DType::F32,
         rms_norm_eps: fields.rms_norm_eps.unwrap_or(1e-6),
-        rope: fields.rope(context_length)?,
+        rope: fields.rope(context_length, path)?,
         qkv_bias: family.qkv_bias || attention_bias,
         output_bias: !family.qkv_bias && attention_bias,
         mlp_bias: fields.mlp_bias.unwrap_or(false),
@@ -151,34 +144,40 @@ impl Fields {
         }
     }
 
-    fn rope(&self, context_length: usize) -> Result<Rope, ConfigError> {
+    fn rope(&self, context_length: usize, path: &Path) -> Result<Rope, ConfigError> {
         let fields = match &self.rope_parameters {
-            Some(RopeParameters::Shared(fields)) => Some(fields),
-            Some(RopeParameters::ByLayerType(by_type)) => self.same_for_all_layers(by_type)?,
-            None => self.rope_scaling.as_ref(),
+            Some(parameters) => self.rope_of_all_layers(parameters, path)?,
+            None => self.rope_scaling.clone(),
         };
-        let theta = fields.and_then(|f| f.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
+        let theta = fields.as_ref().and_then(|f| f.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
         let scaling = fields.map_or(Ok(RopeScaling::Default), |f| f.scaling(context_length))?;
         Ok(Rope { theta, scaling, layout: RopeLayout::Half })
     }
 
-    /// The rope parameters of the layer types in use, which must not differ.
-    fn same_for_all_layers<'a>(
+    /// `rope_parameters`, which must not differ between the layer types in use.
+    fn rope_of_all_layers(
         &self,
-        by_type: &'a BTreeMap<String, RopeFields>,
-    ) -> Result<Option<&'a RopeFields>, ConfigError> {
+        parameters: &Map<String, Value>,
+        path: &Path,
+    ) -> Result<Option<RopeFields>, ConfigError> {
+        let read = |value: &Value| {
+            RopeFields::deserialize(value).map_err(|source| FileError::Json { path: path.to_owned(), source })
+        };
+        if !parameters.values().any(Value::is_object) {
+            return Ok(Some(read(&Value::Object(parameters.clone()))?));
+        }
         let in_use =
             |name: &String| self.layer_types.as_ref().is_none_or(|layer_types| layer_types.contains(name));
-        let mut used = by_type.iter().filter(|(name, _)| in_use(name)).map(|(_, fields)| fields);
+        let mut used = parameters.iter().filter(|(name, _)| in_use(name)).map(|(_, value)| value);
         let first = used.next();
-        if used.all(|fields| Some(fields) == first) {
-            return Ok(first);
+        if used.any(|value| Some(value) != first) {
+            return Err(ConfigError::Unsupported {
+                field: "rope_parameters",
+                found: "different for each type of layer".to_owned(),
+                known: "the same for all layers",
+            });
         }
-        Err(ConfigError::Unsupported {
-            field: "rope_parameters",
-            found: "different for each type of layer".to_owned(),
-            known: "the same for all layers",
-        })
+        first.map(read).transpose().map_err(ConfigError::from)
     }
 
     /// What each layer sees. The reference gives Qwen3-MoE one mask for all layers; the others get the window from

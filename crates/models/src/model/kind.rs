@@ -1,0 +1,136 @@
+//! What a checkpoint is for.
+
+use super::ModelError;
+use crate::Checkpoint;
+use crate::checkpoint::GgufMetadata;
+use crate::checkpoint::mapped_file::read_json;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a model answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// Text, token by token.
+    Generate,
+    /// A vector for a text (last-token pooling, normalised).
+    Embed,
+    /// How well a document answers a query, by the probability of `yes` against `no`. It can generate too.
+    Rerank,
+}
+
+/// An entry of `modules.json`, sentence-transformers' list of what a vector goes through.
+#[derive(Deserialize)]
+struct Module {
+    path: String,
+    r#type: String,
+}
+
+/// A field of `config.json` that older files carry.
+#[derive(Default, Deserialize)]
+struct NameField {
+    #[serde(rename = "_name_or_path")]
+    name: Option<String>,
+}
+
+impl ModelKind {
+    /// What the files around `checkpoint` say that it is for.
+    ///
+    /// # Errors
+    /// When it makes vectors in a way that is not supported.
+    pub fn of(checkpoint: &Checkpoint) -> Result<ModelKind, ModelError> {
+        let path = checkpoint.path();
+        if let Some(metadata) = checkpoint.gguf() {
+            return of_gguf(path, metadata);
+        }
+        if makes_vectors(path)? {
+            return Ok(ModelKind::Embed);
+        }
+        let name: NameField = read_json(&path.join("config.json"))?.unwrap_or_default();
+        let names = [model_name(path), name.name.unwrap_or_default()];
+        Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
+    }
+}
+
+/// The name that a model is known by: the last part of its path without a file's ending, or the repository's where
+/// the path is a snapshot in a hub cache (`models--Qwen--Qwen3-0.6B/snapshots/...`).
+pub fn model_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let part = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let repository = path.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
+    match repository.and_then(part) {
+        Some(folder) if folder.starts_with("models--") => {
+            folder.rsplit("--").next().unwrap_or_default().to_owned()
+        }
+        _ if path.is_file() => {
+            path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned())
+        }
+        _ => part(&path).unwrap_or_default(),
+    }
+}
+
+fn is_reranker(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("reranker")
+}
+
+/// llama.cpp's `enum llama_pooling_type`.
+fn of_gguf(path: &Path, metadata: &GgufMetadata) -> Result<ModelKind, ModelError> {
+    let architecture = metadata.str("general.architecture")?.unwrap_or_default();
+    let other = match metadata.u64(&format!("{architecture}.pooling_type"))? {
+        None | Some(0) => None,
+        Some(3) => return Ok(ModelKind::Embed),
+        Some(4) => return Ok(ModelKind::Rerank),
+        Some(1) => Some("mean pooling".to_owned()),
+        Some(2) => Some("pooling by the first token".to_owned()),
+        Some(n) => Some(format!("pooling type {n}")),
+    };
+    if let Some(found) = other {
+        return Err(ModelError::Pooling { path: path.to_owned(), found });
+    }
+    let names = [model_name(path), metadata.str("general.name")?.unwrap_or_default().to_owned()];
+    Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
+}
+
+/// Whether the directory is an embedding model of sentence-transformers, whose every step is known.
+fn makes_vectors(dir: &Path) -> Result<bool, ModelError> {
+    let list = dir.join("modules.json");
+    let Some(modules) = read_json::<Vec<Module>>(&list)? else {
+        return match dir.join("1_Pooling").is_dir() {
+            true => check_pooling(&dir.join("1_Pooling")).map(|()| true),
+            false => Ok(false),
+        };
+    };
+    for module in &modules {
+        match module.r#type.rsplit('.').next() {
+            Some("Transformer" | "Normalize") => {}
+            Some("Pooling") if is_plain(&module.path) => check_pooling(&dir.join(&module.path))?,
+            _ => {
+                return Err(ModelError::Pooling { path: list, found: format!("module `{}`", module.r#type) });
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Whether `path` names a folder inside its directory.
+fn is_plain(path: &str) -> bool {
+    !path.is_empty() && !path.starts_with('.') && !path.contains(['/', '\\', ':', '\0'])
+}
+
+/// Checks that the pooling described in `dir` takes the last token. Older files have a switch for each way, newer
+/// ones name it.
+fn check_pooling(dir: &Path) -> Result<(), ModelError> {
+    let path = dir.join("config.json");
+    let fields: BTreeMap<String, serde_json::Value> = read_json(&path)?.unwrap_or_default();
+    let mut ways: Vec<&str> = fields
+        .iter()
+        .filter(|(_, value)| value.as_bool() == Some(true))
+        .filter_map(|(field, _)| field.strip_prefix("pooling_mode_"))
+        .collect();
+    ways.extend(fields.get("pooling_mode").and_then(serde_json::Value::as_str));
+    match ways[..] {
+        ["lasttoken"] => Ok(()),
+        _ => Err(ModelError::Pooling { path, found: format!("pooling by [{}]", ways.join(", ")) }),
+    }
+}
