@@ -1,7 +1,15 @@
 //! Attention over a block-paged key-value cache.
+//!
+//! Softmax runs online, block by block (Milakov and Gimelshein, arXiv:1805.02867). Blocks are cut at absolute
+//! positions, so a row's sums have one order whether it comes in a prompt or alone.
 
-use crate::{DType, Pool, matmul::decode_row};
-use std::ops::Range;
+use crate::decode::decode_body;
+use crate::matmul::{F32, tile};
+use crate::pool::Parts;
+use crate::simd::{MAX_LANES, Simd, simd_kernel};
+use crate::{DType, Pool};
+use half::{bf16, f16};
+use std::cell::RefCell;
 
 /// One layer's keys or values: blocks of `[kv_heads, block_tokens, head_dim]` in `dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +30,13 @@ impl KvLayout {
         self.block_tokens * self.kv_heads * self.head_dim * self.dtype.block_bytes()
     }
 
-    /// Byte range of the vector of `head` at `position` of a sequence whose blocks are `blocks`.
-    fn slot(&self, blocks: &[u32], position: usize, head: usize) -> Range<usize> {
-        let block = blocks[position / self.block_tokens] as usize;
-        let row = self.head_dim * self.dtype.block_bytes();
-        let start =
-            block * self.block_bytes() + (head * self.block_tokens + position % self.block_tokens) * row;
-        start..start + row
+    /// Where the `head_dim` vectors of `head` start in `block`; those of one head lie one after another.
+    fn head_start(&self, block: u32, head: usize) -> usize {
+        block as usize * self.block_bytes() + head * self.block_tokens * self.vector_bytes()
+    }
+
+    fn vector_bytes(&self) -> usize {
+        self.head_dim * self.dtype.block_bytes()
     }
 }
 
@@ -58,38 +66,62 @@ pub struct AttentionShape {
 
 /// Stores `rows [tokens, kv_heads, head_dim]` (keys or values of the batch) into the layer's blocks, rounding
 /// to nearest even where the cache is narrower than float32.
-pub fn store_kv(_pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
-    let row = layout.kv_heads * layout.head_dim;
+///
+/// # Panics
+/// When a sequence has too few blocks, or a block lies outside the cache.
+pub fn store_kv(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
+    let (vector, bytes) = (layout.head_dim, layout.vector_bytes());
+    let row = layout.kv_heads * vector;
+    let cache = Parts::new(cache);
     for s in seqs {
-        for i in 0..s.len {
-            for head in 0..layout.kv_heads {
-                let at = (s.start + i) * row + head * layout.head_dim;
-                let from = &rows[at..at + layout.head_dim];
-                let to = &mut cache[layout.slot(s.blocks, s.past + i, head)];
-                match layout.dtype {
-                    DType::F32 => to
-                        .chunks_exact_mut(4)
-                        .zip(from)
-                        .for_each(|(t, f)| t.copy_from_slice(&f.to_le_bytes())),
-                    DType::F16 => to
-                        .chunks_exact_mut(2)
-                        .zip(from)
-                        .for_each(|(t, f)| t.copy_from_slice(&half::f16::from_f32(*f).to_le_bytes())),
-                    DType::BF16 => to
-                        .chunks_exact_mut(2)
-                        .zip(from)
-                        .for_each(|(t, f)| t.copy_from_slice(&half::bf16::from_f32(*f).to_le_bytes())),
-                    other => panic!("a cache cannot be {}", other.name()),
+        // one task for each block that the rows touch
+        let first = s.past / layout.block_tokens;
+        let blocks = if s.len == 0 { 0 } else { (s.past + s.len - 1) / layout.block_tokens - first + 1 };
+        pool.run(blocks, &|task| {
+            let block = first + task;
+            let from = (block * layout.block_tokens).max(s.past);
+            let to = ((block + 1) * layout.block_tokens).min(s.past + s.len);
+            for position in from..to {
+                let row = &rows[(s.start + position - s.past) * row..][..row];
+                for (head, values) in row.chunks_exact(vector).enumerate() {
+                    let at =
+                        layout.head_start(s.blocks[block], head) + position % layout.block_tokens * bytes;
+                    // SAFETY: a position has its own vectors, and each is written once.
+                    narrow(layout.dtype, values, unsafe { cache.part(at, bytes) });
                 }
             }
-        }
+        });
     }
 }
 
+fn narrow(dtype: DType, values: &[f32], out: &mut [u8]) {
+    match dtype {
+        DType::F32 => {
+            out.chunks_exact_mut(4).zip(values).for_each(|(o, v)| o.copy_from_slice(&v.to_le_bytes()))
+        }
+        DType::F16 => out
+            .chunks_exact_mut(2)
+            .zip(values)
+            .for_each(|(o, v)| o.copy_from_slice(&f16::from_f32(*v).to_le_bytes())),
+        DType::BF16 => out
+            .chunks_exact_mut(2)
+            .zip(values)
+            .for_each(|(o, v)| o.copy_from_slice(&bf16::from_f32(*v).to_le_bytes())),
+        other => panic!("a cache is F32, F16 or BF16, not {}", other.name()),
+    }
+}
+
+/// Query positions in a task: they share each decoded block of keys and values.
+const TASK_ROWS: usize = 32;
+
 /// Causal attention of `q [tokens, heads, head_dim]` over the sequences' keys and values (the batch's own rows
 /// are stored already), into `out` of the same shape.
+///
+/// # Panics
+/// When a sequence has too few blocks, or lengths do not fit.
+#[allow(clippy::too_many_arguments)]
 pub fn paged_attention(
-    _pool: &Pool,
+    pool: &Pool,
     q: &[f32],
     keys: &[u8],
     values: &[u8],
@@ -98,31 +130,274 @@ pub fn paged_attention(
     seqs: &[SequenceRows<'_>],
     out: &mut [f32],
 ) {
-    let d = layout.head_dim;
-    let group = shape.heads / layout.kv_heads;
-    let mut vector = vec![0.0f32; d];
+    assert_eq!(shape.heads % layout.kv_heads, 0, "query heads are whole groups");
+    assert_eq!(q.len(), out.len());
+    let mut tasks = Vec::new();
     for s in seqs {
-        for i in 0..s.len {
-            let position = s.past + i;
-            let first = shape.window.map_or(0, |w| (position + 1).saturating_sub(w));
-            for head in 0..shape.heads {
-                let at = ((s.start + i) * shape.heads + head) * d;
-                let (q, out) = (&q[at..at + d], &mut out[at..at + d]);
-                let mut scores: Vec<f32> = (first..=position)
-                    .map(|p| {
-                        decode_row(layout.dtype, &keys[layout.slot(s.blocks, p, head / group)], &mut vector);
-                        q.iter().zip(&vector).map(|(a, b)| a * b).sum::<f32>() * shape.scale
-                    })
-                    .collect();
-                let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                scores.iter_mut().for_each(|s| *s = (*s - max).exp());
-                let sum: f32 = scores.iter().sum();
-                out.fill(0.0);
-                for (p, score) in (first..=position).zip(&scores) {
-                    decode_row(layout.dtype, &values[layout.slot(s.blocks, p, head / group)], &mut vector);
-                    out.iter_mut().zip(&vector).for_each(|(o, v)| *o += score / sum * v);
+        for from in (0..s.len).step_by(TASK_ROWS) {
+            tasks.extend((0..layout.kv_heads).map(|head| (s, head, from)));
+        }
+    }
+    let cache = Cache { keys, values, layout };
+    let out = Parts::new(out);
+    // the longest rows first, so that no thread ends up with them alone
+    pool.run(tasks.len(), &|i| {
+        let (s, head, from) = tasks[tasks.len() - 1 - i];
+        attend(q, cache, shape, s, head, from, TASK_ROWS.min(s.len - from), &out);
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Cache<'a> {
+    keys: &'a [u8],
+    values: &'a [u8],
+    layout: KvLayout,
+}
+
+simd_kernel! {
+    fn attend(
+        q: &[f32],
+        cache: Cache<'_>,
+        shape: AttentionShape,
+        seq: &SequenceRows<'_>,
+        kv_head: usize,
+        from: usize,
+        rows: usize,
+        out: &Parts<f32>,
+    ) = attend_body;
+}
+
+/// Memory of one task. Vectors of a head are padded with zeros to `width`, a multiple of every lane count.
+#[derive(Default)]
+struct Scratch {
+    /// `[queries, width]`, and the sums that become their results.
+    queries: Vec<f32>,
+    sums: Vec<f32>,
+    /// `[block_tokens, width]`, decoded.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// `[queries, block_tokens]`, padded to whole tiles.
+    scores: Vec<f32>,
+    /// Of each query: the largest score so far and the sum of weights relative to it.
+    softmax: Vec<(f32, f32)>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Queries and keys of a tile of scores.
+const TILE_QUERIES: usize = 2;
+const TILE_KEYS: usize = 4;
+
+/// Attention of `rows` positions from row `from` of the sequence, for all query heads of `kv_head`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn attend_body<S: Simd>(
+    q: &[f32],
+    cache: Cache<'_>,
+    shape: AttentionShape,
+    seq: &SequenceRows<'_>,
+    kv_head: usize,
+    from: usize,
+    rows: usize,
+    out: &Parts<f32>,
+) {
+    let layout = cache.layout;
+    let (dim, tokens) = (layout.head_dim, layout.block_tokens);
+    let group = shape.heads / layout.kv_heads;
+    let width = dim.next_multiple_of(MAX_LANES);
+    let (queries, keys) = ((rows * group).next_multiple_of(TILE_QUERIES), tokens.next_multiple_of(TILE_KEYS));
+    // query `i` is row `from + i / group` and head `kv_head * group + i % group`
+    let place = |i: usize| ((seq.start + from + i / group) * shape.heads + kv_head * group + i % group) * dim;
+    SCRATCH.with_borrow_mut(|s| {
+        reset(&mut s.queries, queries * width);
+        reset(&mut s.sums, queries * width);
+        reset(&mut s.keys, keys * width);
+        reset(&mut s.values, tokens * width);
+        s.scores.resize(queries * keys, 0.0);
+        s.softmax.clear();
+        s.softmax.resize(rows * group, (f32::NEG_INFINITY, 0.0));
+        for i in 0..rows * group {
+            s.queries[i * width..][..dim].copy_from_slice(&q[place(i)..][..dim]);
+        }
+        let visible = |row: usize| {
+            let position = seq.past + from + row;
+            shape.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
+        };
+        for block in visible(0).start / tokens..visible(rows - 1).end.div_ceil(tokens) {
+            let first = block * tokens;
+            let count = tokens.min(visible(rows - 1).end - first);
+            // SAFETY: the caller's promise on the instruction set; all vectors are padded to `width`.
+            unsafe {
+                load_block::<S>(cache.keys, layout, seq.blocks[block], kv_head, count, width, &mut s.keys);
+                load_block::<S>(
+                    cache.values,
+                    layout,
+                    seq.blocks[block],
+                    kv_head,
+                    count,
+                    width,
+                    &mut s.values,
+                );
+                score_block::<S>(&s.queries, &s.keys, queries, keys, width, &mut s.scores);
+                for i in 0..rows * group {
+                    let seen = visible(i / group);
+                    let seen = seen.start.max(first)..seen.end.min(first + tokens);
+                    if seen.is_empty() {
+                        continue;
+                    }
+                    let seen = seen.start - first..seen.end - first;
+                    let weights = &mut s.scores[i * keys..][seen.clone()];
+                    let keep = soften::<S>(weights, shape.scale, &mut s.softmax[i]);
+                    let values = &s.values[seen.start * width..];
+                    accumulate::<S>(&mut s.sums[i * width..][..width], keep, weights, values);
                 }
             }
+        }
+        for i in 0..rows * group {
+            let total = s.softmax[i].1;
+            // SAFETY: each query has its own place in `out`.
+            let out = unsafe { out.part(place(i), dim) };
+            out.iter_mut().zip(&s.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
+        }
+    });
+}
+
+fn reset(values: &mut Vec<f32>, len: usize) {
+    values.clear();
+    values.resize(len, 0.0);
+}
+
+/// Decodes the first `count` vectors of a head in a block, each padded to `width`.
+#[inline(always)]
+unsafe fn load_block<S: Simd>(
+    cache: &[u8],
+    layout: KvLayout,
+    block: u32,
+    head: usize,
+    count: usize,
+    width: usize,
+    out: &mut [f32],
+) {
+    let start = layout.head_start(block, head);
+    let stored = &cache[start..start + count * layout.vector_bytes()];
+    // SAFETY: lengths match; the caller's promise on the instruction set.
+    unsafe {
+        if layout.head_dim == width {
+            decode_body::<S>(layout.dtype, stored, &mut out[..count * width]);
+        } else {
+            for (stored, out) in stored.chunks_exact(layout.vector_bytes()).zip(out.chunks_exact_mut(width)) {
+                decode_body::<S>(layout.dtype, stored, &mut out[..layout.head_dim]);
+            }
+        }
+    }
+}
+
+/// `scores [queries, keys] = queries · keysᵀ`, unscaled.
+#[inline(always)]
+unsafe fn score_block<S: Simd>(
+    q: &[f32],
+    k: &[f32],
+    queries: usize,
+    keys: usize,
+    width: usize,
+    scores: &mut [f32],
+) {
+    for i in (0..queries).step_by(TILE_QUERIES) {
+        let q: [*const f32; TILE_QUERIES] = std::array::from_fn(|a| q[(i + a) * width..][..width].as_ptr());
+        for j in (0..keys).step_by(TILE_KEYS) {
+            let k: [*const f32; TILE_KEYS] = std::array::from_fn(|b| k[(j + b) * width..][..width].as_ptr());
+            // SAFETY: `width` values follow each pointer.
+            let sums = unsafe {
+                tile::<S, F32, TILE_QUERIES, TILE_KEYS>(
+                    q,
+                    k,
+                    width,
+                    [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES],
+                )
+            };
+            for (a, row) in sums.into_iter().enumerate() {
+                for (b, sum) in row.into_iter().enumerate() {
+                    // SAFETY: the caller's promise on the instruction set.
+                    scores[(i + a) * keys + j + b] = unsafe { S::sum(sum) };
+                }
+            }
+        }
+    }
+}
+
+/// Turns scores into weights relative to the largest score so far, and returns the factor that earlier sums
+/// must be multiplied with.
+#[inline(always)]
+unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f32, f32)) -> f32 {
+    let mut largest = *max;
+    for score in scores.iter_mut() {
+        *score *= scale;
+        largest = largest.max(*score);
+    }
+    let mut step = [0.0f32; MAX_LANES];
+    // SAFETY: `step` holds a vector.
+    unsafe {
+        let mut exp = |x: &mut [f32]| {
+            x.iter().zip(&mut step).for_each(|(x, s)| *s = x - largest);
+            S::store(step.as_mut_ptr(), S::exp(S::load(step.as_ptr())));
+            x.copy_from_slice(&step[..x.len()]);
+        };
+        let mut keep = [*max];
+        exp(&mut keep);
+        scores.chunks_mut(S::LANES).for_each(&mut exp);
+        *max = largest;
+        *total = scores.iter().fold(*total * keep[0], |sum, w| sum + w);
+        keep[0]
+    }
+}
+
+/// Vectors of sums that stay in registers.
+const HELD: usize = 8;
+
+/// `sums = sums · keep + Σ weights[j] · values[j]`, in the order of `j`.
+#[inline(always)]
+unsafe fn accumulate<S: Simd>(sums: &mut [f32], keep: f32, weights: &[f32], values: &[f32]) {
+    let width = sums.len();
+    assert!(values.len() >= weights.len() * width);
+    // SAFETY: `width` is a multiple of the lanes, and `values` has that many for each weight.
+    unsafe {
+        let mut at = 0;
+        while at + HELD * S::LANES <= width {
+            accumulate_columns::<S, HELD>(sums, keep, weights, values, at);
+            at += HELD * S::LANES;
+        }
+        while at < width {
+            accumulate_columns::<S, 1>(sums, keep, weights, values, at);
+            at += S::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn accumulate_columns<S: Simd, const N: usize>(
+    sums: &mut [f32],
+    keep: f32,
+    weights: &[f32],
+    values: &[f32],
+    at: usize,
+) {
+    let width = sums.len();
+    // SAFETY: the caller has checked that `N` vectors from `at` lie within a row.
+    unsafe {
+        let sums = sums.as_mut_ptr().add(at);
+        let keep = S::splat(keep);
+        let mut held: [S::V; N] = std::array::from_fn(|c| S::mul(S::load(sums.add(c * S::LANES)), keep));
+        for (j, &weight) in weights.iter().enumerate() {
+            let weight = S::splat(weight);
+            let value = values.as_ptr().add(j * width + at);
+            for (c, sum) in held.iter_mut().enumerate() {
+                *sum = S::fma(weight, S::load(value.add(c * S::LANES)), *sum);
+            }
+        }
+        for (c, sum) in held.into_iter().enumerate() {
+            S::store(sums.add(c * S::LANES), sum);
         }
     }
 }

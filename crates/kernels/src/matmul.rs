@@ -1,6 +1,18 @@
 //! Products of activations with weight matrices.
+//!
+//! Weights stay as they are stored, row-major `[n, k]`; there is no packed copy. Every output is one dot
+//! product, summed lane by lane over ascending `k` into one vector and folded once at the end. That order
+//! does not depend on `m`, so a row's result is the same bits in a prompt of 500 tokens and alone.
+//!
+//! A few rows of `x` ("narrow") read the stored weights directly and are bound by memory. More rows ("wide")
+//! decode a panel of weight rows to float32 first and reuse it for every row of `x`.
 
+use crate::decode::decode_body;
+pub use crate::decode::decode_row;
+use crate::pool::Parts;
+use crate::simd::{MAX_LANES, Simd, simd_kernel};
 use crate::{DType, Pool};
+use std::cell::RefCell;
 
 /// A weight matrix `[rows, cols]` (out, in), row-major, in its storage type.
 #[derive(Clone, Copy)]
@@ -42,42 +54,297 @@ impl<'a> Matrix<'a> {
         let row = self.data.len() / self.rows;
         &self.data[i * row..(i + 1) * row]
     }
+
+    /// Rows `start .. start + rows`.
+    fn slice(&self, start: usize, rows: usize) -> Matrix<'a> {
+        let row = self.data.len() / self.rows;
+        Matrix { data: &self.data[start * row..(start + rows) * row], rows, ..*self }
+    }
 }
+
+/// Rows of `x` up to which weights are read as stored.
+const NARROW: usize = 4;
+/// Weight rows in a task of a narrow product: 64 KB and more, so that taking a task costs nothing beside it.
+const NARROW_ROWS: usize = 48;
+/// Weight rows in a panel of a wide product: 96 KB of float32 at k = 1024, which stays in the second-level cache.
+/// A multiple of every tile's height.
+const PANEL_ROWS: usize = 24;
+/// Columns that a tile runs over at a time, so that its rows of `x` and of weights stay in the first-level cache.
+const PANEL_COLS: usize = 1024;
 
 /// `out [m, n] = x [m, k] · wᵀ (+ bias)` for `w [n, k]`, in float32. `m` is `x.len() / w.cols()`.
-pub fn matmul(_pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Option<&[f32]>, out: &mut [f32]) {
-    let mut row = vec![0.0f32; w.cols];
-    for n in 0..w.rows {
-        decode_row(w.dtype, w.row(n), &mut row);
-        for (i, x) in x.chunks_exact(w.cols).enumerate() {
-            let dot: f32 = x.iter().zip(&row).map(|(a, b)| a * b).sum();
-            out[i * w.rows + n] = dot + bias.map_or(0.0, |b| b[n]);
+///
+/// # Panics
+/// When the lengths of `x`, `bias` and `out` do not fit `w`.
+pub fn matmul(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Option<&[f32]>, out: &mut [f32]) {
+    let (n, k) = (w.rows, w.cols);
+    let m = x.len().checked_div(k).unwrap_or(0);
+    assert_eq!((x.len(), out.len()), (m * k, m * n), "x is [m, {k}] and out is [m, {n}]");
+    assert!(bias.is_none_or(|b| b.len() == n), "one bias for each of {n} outputs");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let direct = m <= NARROW && matches!(w.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let rows = if direct { NARROW_ROWS } else { PANEL_ROWS };
+    let out = Parts::new(out);
+    pool.run(n.div_ceil(rows), &|task| {
+        let start = task * rows;
+        let w = w.slice(start, rows.min(n - start));
+        let columns = Columns { out: &out, n, start, bias };
+        if direct {
+            narrow(x, w, columns);
+        } else {
+            wide(x, w, columns);
+        }
+    });
+}
+
+/// The columns of `out [m, n]` that one task writes: those of its weight rows.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    out: &'a Parts<f32>,
+    n: usize,
+    start: usize,
+    bias: Option<&'a [f32]>,
+}
+
+impl Columns<'_> {
+    #[inline(always)]
+    fn put(&self, row: usize, col: usize, sum: f32) {
+        let col = self.start + col;
+        // SAFETY: no other task has this task's weight rows, and `run` returns before `out` is used again.
+        let out = unsafe { self.out.part(row * self.n + col, 1) };
+        out[0] = sum + self.bias.map_or(0.0, |b| b[col]);
+    }
+}
+
+simd_kernel! {
+    fn narrow(x: &[f32], w: Matrix<'_>, out: Columns<'_>) = narrow_body;
+}
+
+simd_kernel! {
+    fn wide(x: &[f32], w: Matrix<'_>, out: Columns<'_>) = wide_body;
+}
+
+#[inline(always)]
+unsafe fn narrow_body<S: Simd>(x: &[f32], w: Matrix<'_>, out: Columns<'_>) {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        match w.dtype {
+            DType::BF16 => narrow_rows::<S, Bf16>(x, w, out),
+            DType::F16 => narrow_rows::<S, F16>(x, w, out),
+            _ => narrow_rows::<S, F32>(x, w, out),
         }
     }
 }
 
-/// Decodes one stored row into float32, exactly.
-///
-/// # Panics
-/// When `bytes` is not `out.len()` values of `dtype`.
-pub fn decode_row(dtype: DType, bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()));
-    match dtype {
-        DType::F32 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
+#[inline(always)]
+unsafe fn narrow_rows<S: Simd, T: Stored>(x: &[f32], w: Matrix<'_>, out: Columns<'_>) {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        match x.len() / w.cols {
+            // 8 sums hide the latency of the multiply-add
+            1 => narrow_tiles::<S, T, 1, 8>(x, w, out),
+            2 => narrow_tiles::<S, T, 2, 4>(x, w, out),
+            3 => narrow_tiles::<S, T, 3, 3>(x, w, out),
+            _ => narrow_tiles::<S, T, 4, 3>(x, w, out),
         }
-        DType::BF16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::bf16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-        DType::F16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::f16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-        _ => panic!("block formats are not decoded yet"),
     }
+}
+
+#[inline(always)]
+unsafe fn narrow_tiles<S: Simd, T: Stored, const M: usize, const N: usize>(
+    x: &[f32],
+    w: Matrix<'_>,
+    out: Columns<'_>,
+) {
+    let k = w.cols;
+    let xs: [*const f32; M] = std::array::from_fn(|i| x[i * k..].as_ptr());
+    for start in (0..w.rows).step_by(N) {
+        // the last tile repeats its last row; only the first of them is kept
+        let ws: [*const T::Word; N] =
+            std::array::from_fn(|j| w.row((start + j).min(w.rows - 1)).as_ptr().cast());
+        // SAFETY: every row has `k` values.
+        let sums = unsafe {
+            let sums = tile::<S, T, M, N>(xs, ws, k, [[S::splat(0.0); N]; M]);
+            sums.map(|row| row.map(|v| S::sum(v)))
+        };
+        for (i, row) in sums.iter().enumerate() {
+            for (j, &sum) in row.iter().enumerate().take(w.rows - start) {
+                out.put(i, start + j, sum);
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Decoded weight rows and partial sums of this thread's wide products.
+    static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+#[inline(always)]
+unsafe fn wide_body<S: Simd>(x: &[f32], w: Matrix<'_>, out: Columns<'_>) {
+    let (m, k) = (x.len() / w.cols, w.cols);
+    SCRATCH.with_borrow_mut(|(panel, sums)| {
+        panel.resize(PANEL_ROWS * k, 0.0);
+        sums.resize(6 * PANEL_ROWS * MAX_LANES, 0.0);
+        for (i, row) in panel.chunks_exact_mut(k).enumerate().take(w.rows) {
+            // SAFETY: lengths are those of a row; the caller's promise on the instruction set.
+            unsafe { decode_body::<S>(w.dtype, w.row(i), row) };
+        }
+        let mut row = 0;
+        while row < m {
+            // SAFETY: the caller's promise on the instruction set.
+            row += unsafe {
+                if S::WIDE_TILE {
+                    match m - row {
+                        1 => wide_tiles::<S, 1, 4>(x, row, k, panel, sums, w.rows, out),
+                        2 => wide_tiles::<S, 2, 4>(x, row, k, panel, sums, w.rows, out),
+                        3 => wide_tiles::<S, 3, 4>(x, row, k, panel, sums, w.rows, out),
+                        4 => wide_tiles::<S, 4, 4>(x, row, k, panel, sums, w.rows, out),
+                        5 => wide_tiles::<S, 5, 4>(x, row, k, panel, sums, w.rows, out),
+                        _ => wide_tiles::<S, 6, 4>(x, row, k, panel, sums, w.rows, out),
+                    }
+                } else {
+                    match m - row {
+                        1 => wide_tiles::<S, 1, 3>(x, row, k, panel, sums, w.rows, out),
+                        2 => wide_tiles::<S, 2, 3>(x, row, k, panel, sums, w.rows, out),
+                        3 => wide_tiles::<S, 3, 3>(x, row, k, panel, sums, w.rows, out),
+                        _ => wide_tiles::<S, 4, 3>(x, row, k, panel, sums, w.rows, out),
+                    }
+                }
+            };
+        }
+    });
+}
+
+/// `M` rows of `x` from `row` against the whole panel; returns `M`. Partial sums wait in `sums` while the
+/// columns pass in cache-sized runs.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn wide_tiles<S: Simd, const M: usize, const N: usize>(
+    x: &[f32],
+    row: usize,
+    k: usize,
+    panel: &[f32],
+    sums: &mut [f32],
+    rows: usize,
+    out: Columns<'_>,
+) -> usize {
+    let lanes = S::LANES;
+    for from in (0..k).step_by(PANEL_COLS) {
+        let cols = PANEL_COLS.min(k - from);
+        let xs: [*const f32; M] = std::array::from_fn(|i| x[(row + i) * k + from..].as_ptr());
+        for start in (0..rows).step_by(N) {
+            let ws: [*const f32; N] = std::array::from_fn(|j| panel[(start + j) * k + from..].as_ptr());
+            let kept = &mut sums[start * M * lanes..][..M * N * lanes];
+            // SAFETY: `cols` values follow each pointer; `kept` has a vector for each sum.
+            unsafe {
+                let at = |i: usize, j: usize| (i * N + j) * lanes;
+                let before = std::array::from_fn(|i| {
+                    std::array::from_fn(|j| {
+                        if from == 0 { S::splat(0.0) } else { S::load(kept.as_ptr().add(at(i, j))) }
+                    })
+                });
+                let after = tile::<S, F32, M, N>(xs, ws, cols, before);
+                for (i, sums) in after.into_iter().enumerate() {
+                    for (j, sum) in sums.into_iter().enumerate() {
+                        if from + cols < k {
+                            S::store(kept.as_mut_ptr().add(at(i, j)), sum);
+                        } else if start + j < rows {
+                            out.put(row + i, start + j, S::sum(sum));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    M
+}
+
+/// A storage type that a tile can load.
+pub(crate) trait Stored {
+    /// One stored value.
+    type Word: Copy + Default;
+    /// # Safety
+    /// As for [`Simd`].
+    unsafe fn load<S: Simd>(p: *const Self::Word) -> S::V;
+}
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
+
+impl Stored for F32 {
+    type Word = f32;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const f32) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load(p) }
+    }
+}
+
+impl Stored for F16 {
+    type Word = u16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load_f16(p) }
+    }
+}
+
+impl Stored for Bf16 {
+    type Word = u16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load_bf16(p) }
+    }
+}
+
+/// Adds to `sums` the lane-wise products of `M` rows of `x` and `N` rows of weights over `k` columns. What is
+/// left over after whole vectors is one more vector, padded with zeros.
+///
+/// # Safety
+/// As for [`Simd`]; `k` values at every pointer (any alignment).
+#[inline(always)]
+pub(crate) unsafe fn tile<S: Simd, T: Stored, const M: usize, const N: usize>(
+    x: [*const f32; M],
+    w: [*const T::Word; N],
+    k: usize,
+    mut sums: [[S::V; N]; M],
+) -> [[S::V; N]; M] {
+    let whole = k - k % S::LANES;
+    // SAFETY: reads stay below `k`, or are of the padded copies.
+    unsafe {
+        let mut i = 0;
+        while i < whole {
+            let w: [S::V; N] = std::array::from_fn(|j| T::load::<S>(w[j].add(i)));
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = S::load(x.add(i));
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = S::fma(x, w, *sum);
+                }
+            }
+            i += S::LANES;
+        }
+        if whole < k {
+            let w: [S::V; N] = std::array::from_fn(|j| {
+                let mut rest = [T::Word::default(); MAX_LANES];
+                let size = std::mem::size_of::<T::Word>();
+                let from = w[j].add(whole).cast::<u8>();
+                std::ptr::copy_nonoverlapping(from, rest.as_mut_ptr().cast(), (k - whole) * size);
+                T::load::<S>(rest.as_ptr())
+            });
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let mut rest = [0.0f32; MAX_LANES];
+                std::ptr::copy_nonoverlapping(x.add(whole), rest.as_mut_ptr(), k - whole);
+                let x = S::load(rest.as_ptr());
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = S::fma(x, w, *sum);
+                }
+            }
+        }
+    }
+    sums
 }

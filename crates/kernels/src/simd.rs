@@ -1,0 +1,423 @@
+//! The vector operations that kernels are written in, once for each instruction set.
+//!
+//! A kernel body is generic over [`Simd`] and inlined into one `#[target_feature]` function for each
+//! instruction set by [`simd_kernel!`]. So variants differ only in the one-line functions of this file.
+
+/// Vectors of float32. `LANES` fixes the order of every sum, so results are the same on one instruction set
+/// and may differ in the last bits between two.
+///
+/// # Safety
+/// Every function requires that the processor has the instruction set, and pointers valid for `LANES`
+/// elements (of the named type); no alignment is required.
+pub(crate) trait Simd: Copy {
+    /// Values in a vector, at most [`MAX_LANES`].
+    const LANES: usize;
+    /// Whether 32 vector registers exist (a 6 x 4 tile of sums fits) or 16 (4 x 3 fits).
+    const WIDE_TILE: bool;
+    /// A vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `2^n` for integral `n` in -126..=127.
+    unsafe fn exp2_int(n: Self::V) -> Self::V;
+    /// To the nearest integer, halves to even.
+    unsafe fn round(v: Self::V) -> Self::V;
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
+    unsafe fn load_f16(p: *const u16) -> Self::V;
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+
+    /// The lanes' sum, folded in halves.
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: LANES <= MAX_LANES.
+        unsafe { Self::store(lanes.as_mut_ptr(), v) };
+        let mut n = Self::LANES;
+        while n > 1 {
+            n /= 2;
+            for i in 0..n {
+                lanes[i] += lanes[i + n];
+            }
+        }
+        lanes[0]
+    }
+
+    /// `e^x` to about 1e-7 relative, 0 below -87.3 (polynomial of Cephes' `expf`, S. Moshier, public domain).
+    #[inline(always)]
+    unsafe fn exp(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise covers every vector function.
+        unsafe {
+            let s = |v| Self::splat(v);
+            let x = Self::min(Self::max(x, s(-87.336_54)), s(88.0));
+            let n = Self::round(Self::mul(x, s(std::f32::consts::LOG2_E)));
+            // ln 2 in two parts, so that the remainder is exact
+            let r = Self::fma(n, s(-0.693_359_4), x);
+            let r = Self::fma(n, s(2.121_944_4e-4), r);
+            let mut p = s(1.987_569_1e-4);
+            for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+                p = Self::fma(p, r, s(c));
+            }
+            let p = Self::add(Self::fma(p, Self::mul(r, r), r), s(1.0));
+            Self::mul(p, Self::exp2_int(n))
+        }
+    }
+}
+
+/// Lanes of the widest vector.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Arrays of 8 that compilers turn into whatever the target's baseline has.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+// SAFETY (all functions below): plain reads and writes of 8 elements, which the trait demands of the caller.
+impl Simd for Portable {
+    const LANES: usize = 8;
+    const WIDE_TILE: bool = false;
+    type V = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self::V {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self::V {
+        unsafe { p.cast::<Self::V>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: Self::V) {
+        unsafe { p.cast::<Self::V>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // two roundings: a fused one would be a library call on processors without the instruction
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn exp2_int(n: Self::V) -> Self::V {
+        std::array::from_fn(|i| f32::from_bits(((n[i] as i32 + 127) << 23) as u32))
+    }
+    #[inline(always)]
+    unsafe fn round(v: Self::V) -> Self::V {
+        v.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self::V {
+        let v = unsafe { p.cast::<[u16; 8]>().read_unaligned() };
+        v.map(|b| f32::from_bits(u32::from(b) << 16))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self::V {
+        let v = unsafe { p.cast::<[u16; 8]>().read_unaligned() };
+        v.map(|b| half::f16::from_bits(b).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        let v = unsafe { p.cast::<[i8; 8]>().read_unaligned() };
+        v.map(f32::from)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    //! AVX2 with FMA and F16C, and AVX-512 (F, BW, DQ, VL).
+    use super::Simd;
+    use std::arch::x86_64::*;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2;
+
+    // SAFETY (all functions below): the trait demands the instruction set and valid pointers of the caller;
+    // the loads and stores are the unaligned ones.
+    impl Simd for Avx2 {
+        const LANES: usize = 8;
+        const WIDE_TILE: bool = false;
+        type V = __m256;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m256) {
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn min(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_min_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn exp2_int(n: __m256) -> __m256 {
+            unsafe {
+                let e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(e))
+            }
+        }
+        #[inline(always)]
+        unsafe fn round(v: __m256) -> __m256 {
+            unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> __m256 {
+            unsafe {
+                let v = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(v))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> __m256 {
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(p: *const i8) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512;
+
+    // SAFETY (all functions below): as for Avx2.
+    impl Simd for Avx512 {
+        const LANES: usize = 16;
+        const WIDE_TILE: bool = true;
+        type V = __m512;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m512) {
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn min(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_min_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn exp2_int(n: __m512) -> __m512 {
+            unsafe {
+                let e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(e))
+            }
+        }
+        #[inline(always)]
+        unsafe fn round(v: __m512) -> __m512 {
+            unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> __m512 {
+            unsafe {
+                let v = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> __m512 {
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(p: *const i8) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod arm {
+    //! NEON, which every 64-bit Arm processor has.
+    use super::Simd;
+    use std::arch::aarch64::*;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon;
+
+    // SAFETY (all functions below): the trait demands valid pointers of the caller; NEON is always there.
+    impl Simd for Neon {
+        const LANES: usize = 4;
+        const WIDE_TILE: bool = true;
+        type V = float32x4_t;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> float32x4_t {
+            unsafe { vdupq_n_f32(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> float32x4_t {
+            unsafe { vld1q_f32(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: float32x4_t) {
+            unsafe { vst1q_f32(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vmulq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vdivq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vmaxq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vminq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn exp2_int(n: float32x4_t) -> float32x4_t {
+            unsafe {
+                let e = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
+                vreinterpretq_f32_s32(vshlq_n_s32::<23>(e))
+            }
+        }
+        #[inline(always)]
+        unsafe fn round(v: float32x4_t) -> float32x4_t {
+            unsafe { vrndnq_f32(v) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> float32x4_t {
+            unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u16) -> float32x4_t {
+            let v =
+                unsafe { p.cast::<[u16; 4]>().read_unaligned() }.map(|b| half::f16::from_bits(b).to_f32());
+            unsafe { vld1q_f32(v.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(p: *const i8) -> float32x4_t {
+            let v = unsafe { p.cast::<[i8; 4]>().read_unaligned() }.map(f32::from);
+            unsafe { vld1q_f32(v.as_ptr()) }
+        }
+    }
+}
+
+/// Defines a safe function that runs a body generic over [`Simd`] on this machine's instruction set:
+///
+/// `simd_kernel! { pub(crate) fn name(args) -> T = body; }` calls `unsafe fn body<S: Simd>(args) -> T`, which
+/// must be `#[inline(always)]` and sound for any arguments apart from the instruction set.
+macro_rules! simd_kernel {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident;) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: this function has the features that Avx2 needs.
+                    unsafe { $body::<$crate::simd::x86::Avx2>($($arg),*) }
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: this function has the features that Avx512 needs.
+                    unsafe { $body::<$crate::simd::x86::Avx512>($($arg),*) }
+                }
+                match $crate::isa::current() {
+                    // SAFETY: `current` answers only what the processor has.
+                    $crate::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    _ => {}
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if $crate::isa::current() == $crate::Isa::Neon {
+                // SAFETY: every 64-bit Arm processor has NEON.
+                return unsafe { $body::<$crate::simd::arm::Neon>($($arg),*) };
+            }
+            // SAFETY: Portable needs no instruction set.
+            unsafe { $body::<$crate::simd::Portable>($($arg),*) }
+        }
+    };
+}
+pub(crate) use simd_kernel;

@@ -1,0 +1,152 @@
+//! A row's result is the same bits whatever else is computed with it.
+
+mod common;
+
+use common::{Random, bits, matrix};
+use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
+use kernels::{DType, Pool, matmul::matmul};
+
+#[test]
+fn matmul_rows_do_not_depend_on_each_other_or_on_threads() {
+    let mut random = Random::new(1);
+    for dtype in DType::ALL {
+        // below and above a panel's rows and columns, and off every tile and lane count
+        let odd = [(5, 7), (50, 33), (25, 1100)];
+        let whole = [(5, 256), (50, 256), (25, 1280)];
+        for (n, k) in if dtype.block_len() == 1 { odd } else { whole } {
+            let bytes = random.stored(dtype, n, k);
+            let w = matrix(&bytes, dtype, n, k);
+            let (x, bias) = (random.floats(67 * k), random.floats(n));
+            let mut alone = vec![0.0; 67 * n];
+            for (x, out) in x.chunks_exact(k).zip(alone.chunks_exact_mut(n)) {
+                matmul(&Pool::new(1), x, w, Some(&bias), out);
+            }
+            for m in [2, 3, 4, 5, 6, 7, 8, 67] {
+                for threads in [1, 3] {
+                    let mut out = vec![0.0; m * n];
+                    matmul(&Pool::new(threads), &x[..m * k], w, Some(&bias), &mut out);
+                    let what = format!("{} [{n}, {k}] m {m} threads {threads}", dtype.name());
+                    assert_eq!(bits(&out), bits(&alone[..m * n]), "{what}");
+                }
+            }
+        }
+    }
+}
+
+struct Attention {
+    layout: KvLayout,
+    shape: AttentionShape,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl Attention {
+    fn new(layout: KvLayout, shape: AttentionShape, blocks: usize) -> Attention {
+        let cache = vec![0; layout.block_bytes() * blocks];
+        Attention { layout, shape, keys: cache.clone(), values: cache }
+    }
+
+    fn step(&mut self, pool: &Pool, q: &[f32], k: &[f32], v: &[f32], seqs: &[SequenceRows<'_>]) -> Vec<f32> {
+        store_kv(pool, k, self.layout, seqs, &mut self.keys);
+        store_kv(pool, v, self.layout, seqs, &mut self.values);
+        let mut out = vec![f32::NAN; q.len()];
+        paged_attention(pool, q, &self.keys, &self.values, self.layout, self.shape, seqs, &mut out);
+        out
+    }
+}
+
+#[test]
+fn attention_is_the_same_whole_in_chunks_and_beside_another_sequence() {
+    let mut random = Random::new(2);
+    let tokens = 83;
+    for (dtype, head_dim, kv_heads, heads, window) in [
+        (DType::F32, 12, 1, 3, None),
+        (DType::BF16, 128, 2, 4, None),
+        (DType::F16, 80, 2, 2, Some(8)),
+        (DType::BF16, 16, 3, 6, Some(40)),
+    ] {
+        let layout = KvLayout { dtype, block_tokens: 16, kv_heads, head_dim };
+        let shape = AttentionShape { heads, scale: (head_dim as f32).powf(-0.5), window };
+        let (qw, kw) = (heads * head_dim, kv_heads * head_dim);
+        let (q, k, v) = (random.floats(tokens * qw), random.floats(tokens * kw), random.floats(tokens * kw));
+        let blocks: Vec<u32> = vec![7, 2, 9, 0, 4, 11];
+        let whole = Attention::new(layout, shape, 12).step(
+            &Pool::new(1),
+            &q,
+            &k,
+            &v,
+            &[SequenceRows { start: 0, len: tokens, past: 0, blocks: &blocks }],
+        );
+        reference(&q, &k, &v, layout, shape, &whole);
+
+        let pool = Pool::new(3);
+        let mut chunked = Attention::new(layout, shape, 12);
+        let mut got = Vec::new();
+        let mut past = 0;
+        for len in [5, 1, 1, 40, 35, 1] {
+            let seq = SequenceRows { start: 0, len, past, blocks: &blocks };
+            got.extend(chunked.step(
+                &pool,
+                &q[past * qw..][..len * qw],
+                &k[past * kw..][..len * kw],
+                &v[past * kw..][..len * kw],
+                &[seq],
+            ));
+            past += len;
+        }
+        assert_eq!(past, tokens);
+        assert_eq!(bits(&got), bits(&whole), "chunked {layout:?}");
+
+        let mut both = Attention::new(layout, shape, 24);
+        let other: Vec<u32> = vec![20, 21, 22, 23, 1, 3];
+        let twice = |x: &[f32]| [x, x].concat();
+        let seqs = [
+            SequenceRows { start: 0, len: tokens, past: 0, blocks: &other },
+            SequenceRows { start: tokens, len: tokens, past: 0, blocks: &blocks },
+        ];
+        let got = both.step(&pool, &twice(&q), &twice(&k), &twice(&v), &seqs);
+        assert_eq!(bits(&got), bits(&twice(&whole)), "beside another {layout:?}");
+    }
+}
+
+/// Attention as the formula says, in float64 over rounded keys and values.
+fn reference(q: &[f32], k: &[f32], v: &[f32], layout: KvLayout, shape: AttentionShape, got: &[f32]) {
+    let round = |x: f32| match layout.dtype {
+        DType::F16 => f64::from(half::f16::from_f32(x).to_f32()),
+        DType::BF16 => f64::from(half::bf16::from_f32(x).to_f32()),
+        _ => f64::from(x),
+    };
+    let (d, group) = (layout.head_dim, shape.heads / layout.kv_heads);
+    for (i, got) in got.chunks_exact(d).enumerate() {
+        let (token, head) = (i / shape.heads, i % shape.heads);
+        let first = shape.window.map_or(0, |w| (token + 1).saturating_sub(w));
+        let at = |p: usize| (p * layout.kv_heads + head / group) * d;
+        let weights: Vec<f64> = (first..=token)
+            .map(|p| {
+                let dot: f64 = (0..d).map(|c| f64::from(q[i * d + c]) * round(k[at(p) + c])).sum();
+                (dot * f64::from(shape.scale)).exp()
+            })
+            .collect();
+        let total: f64 = weights.iter().sum();
+        for c in 0..d {
+            let want: f64 = (first..=token).zip(&weights).map(|(p, w)| w / total * round(v[at(p) + c])).sum();
+            assert!(
+                (want - f64::from(got[c])).abs() < 2e-5,
+                "{layout:?} row {i} column {c}: {} {want}",
+                got[c]
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_to_compute_is_no_error() {
+    let pool = Pool::new(2);
+    let bytes = Random::new(3).stored(DType::F32, 4, 8);
+    matmul(&pool, &[], matrix(&bytes, DType::F32, 4, 8), None, &mut []);
+    kernels::elementwise::rms_norm(&pool, &[], &[1.0; 8], 1e-6, &mut []);
+    kernels::elementwise::silu_mul(&pool, &mut [], &[]);
+    let layout = KvLayout { dtype: DType::F32, block_tokens: 16, kv_heads: 1, head_dim: 8 };
+    let shape = AttentionShape { heads: 1, scale: 1.0, window: None };
+    paged_attention(&pool, &[], &[], &[], layout, shape, &[], &mut []);
+}

@@ -1,0 +1,68 @@
+//! Every instruction set of this machine gives what the portable one gives. One test, since the choice is the
+//! process's.
+
+mod common;
+
+use common::{Random, matrix};
+use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
+use kernels::matmul::{decode_row, matmul};
+use kernels::{DType, Isa, Pool, elementwise, isa};
+
+/// What the kernels give on seeded inputs of odd sizes: exact results and rounded ones.
+fn everything() -> (Vec<f32>, Vec<f32>) {
+    let mut random = Random::new(11);
+    let pool = Pool::new(2);
+    let (mut exact, mut rounded) = (Vec::new(), Vec::new());
+    for dtype in DType::ALL {
+        for (m, n, k) in [(1, 9, 37), (3, 10, 64), (9, 31, 1037), (2, 5, 7)] {
+            let k = if dtype.block_len() == 1 { k } else { 256 * m.min(5) };
+            let bytes = random.stored(dtype, n, k);
+            let w = matrix(&bytes, dtype, n, k);
+            let mut row = vec![0.0; k];
+            decode_row(dtype, w.row(n - 1), &mut row);
+            exact.extend(row);
+            let mut out = vec![0.0; m * n];
+            matmul(&pool, &random.floats(m * k), w, None, &mut out);
+            rounded.extend(out);
+        }
+    }
+    for n in [1, 7, 16, 33, 1024] {
+        let (x, w) = (random.floats(3 * n), random.floats(n));
+        let mut out = vec![0.0; 3 * n];
+        elementwise::rms_norm(&pool, &x, &w, 1e-6, &mut out);
+        rounded.extend(&out);
+        let mut gate: Vec<f32> = x.iter().map(|v| v * 120.0).collect();
+        elementwise::silu_mul(&pool, &mut gate, &out);
+        rounded.extend(gate);
+    }
+    for (dtype, head_dim) in [(DType::F32, 20), (DType::F16, 64), (DType::BF16, 128)] {
+        let layout = KvLayout { dtype, block_tokens: 16, kv_heads: 2, head_dim };
+        let shape = AttentionShape { heads: 6, scale: 0.3, window: Some(21) };
+        let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[2, 0, 1] }];
+        let mut cache = [vec![0; layout.block_bytes() * 3], vec![0; layout.block_bytes() * 3]];
+        for side in &mut cache {
+            store_kv(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, side);
+        }
+        let mut out = vec![0.0; 45 * 6 * head_dim];
+        let q = random.floats(out.len());
+        paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
+        rounded.extend(out);
+    }
+    (exact, rounded)
+}
+
+#[test]
+fn every_instruction_set_agrees_with_the_portable_one() {
+    assert!(isa::select("abacus").is_err_and(|e| e.to_string().contains("portable")));
+    isa::select("portable").unwrap();
+    let (exact, rounded) = everything();
+    for isa in Isa::available() {
+        isa::select(isa.name()).unwrap();
+        eprintln!("checking {}", isa.name());
+        let (e, r) = everything();
+        assert_eq!(common::bits(&exact), common::bits(&e), "{} decodes exactly", isa.name());
+        for (i, (a, b)) in rounded.iter().zip(&r).enumerate() {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{} value {i}: {b}, portable {a}", isa.name());
+        }
+    }
+}
