@@ -241,7 +241,7 @@ impl RopeFields {
             return Err(ConfigError::Unsupported { field: "partial_rotary_factor", found, known: "1" });
         }
         let kind = self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default");
-        let factor = || self.factor.ok_or(ConfigError::MissingField("rope scaling `factor`"));
+        let factor = || self.factor.ok_or(ConfigError::MissingField("rope_scaling.factor"));
         let original_context = self.original_max_position_embeddings.unwrap_or(context_length as f64);
         match kind {
             "default" => Ok(RopeScaling::Default),
@@ -250,10 +250,10 @@ impl RopeFields {
                 factor: factor()?,
                 low_freq_factor: self
                     .low_freq_factor
-                    .ok_or(ConfigError::MissingField("rope scaling `low_freq_factor`"))?,
+                    .ok_or(ConfigError::MissingField("rope_scaling.low_freq_factor"))?,
                 high_freq_factor: self
                     .high_freq_factor
-                    .ok_or(ConfigError::MissingField("rope scaling `high_freq_factor`"))?,
+                    .ok_or(ConfigError::MissingField("rope_scaling.high_freq_factor"))?,
                 original_context,
             }),
             "yarn" => {

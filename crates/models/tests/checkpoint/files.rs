@@ -92,11 +92,16 @@ impl Gguf {
     }
 
     /// A sound float32 tensor of `shape`, outermost dimension first, whose values count up from 0.
-    pub fn tensor(mut self, name: &str, shape: &[usize]) -> Gguf {
+    pub fn tensor(self, name: &str, shape: &[usize]) -> Gguf {
+        let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+        self.tensor_of(name, shape, &values)
+    }
+
+    /// A sound float32 tensor of `shape`, outermost dimension first.
+    pub fn tensor_of(mut self, name: &str, shape: &[usize], values: &[f32]) -> Gguf {
         self.data.resize(self.data.len().next_multiple_of(self.alignment), 0);
         let offset = self.data.len() as u64;
-        let count = shape.iter().product::<usize>();
-        self.data.extend((0..count).flat_map(|i| (i as f32).to_le_bytes()));
+        self.data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         let ne: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
         self.info(name, &ne, 0, offset)
     }

@@ -4,6 +4,7 @@ mod allocation;
 mod directory;
 mod files;
 mod gguf;
+mod gguf_models;
 mod mutation;
 mod safetensors;
 
