@@ -61,11 +61,15 @@ struct Session {
 
 impl Session {
     fn open(path: &Path) -> Session {
+        Session::with_threads(path, 1)
+    }
+
+    fn with_threads(path: &Path, threads: usize) -> Session {
         let checkpoint = Checkpoint::open(path).unwrap_or_else(|e| panic!("{e}"));
         let config = Config::read(&checkpoint).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let lm = CausalLm::load(&checkpoint, config).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let cache = KvCache::new(lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, 32));
-        Session { lm, cx: Context::new(Arc::new(kernels::Pool::new(2))), cache, past: 0 }
+        Session { lm, cx: Context::new(Arc::new(kernels::Pool::new(threads))), cache, past: 0 }
     }
 
     /// The final hidden states of the sequence's next `tokens`.
@@ -189,11 +193,11 @@ fn greedy_decoding_through_the_cache_gives_the_same_ids() {
 }
 
 #[test]
-fn a_prompt_in_chunks_gives_the_same_bits_as_in_one_piece() {
+fn a_prompt_in_chunks_on_one_thread_gives_the_same_bits_as_in_one_piece_on_two() {
     for (dir, expected) in decoders_with("case0.logits", &FAMILIES) {
-        let mut session = Session::open(&dir);
         let ids = expected.ids("case0.input_ids");
-        let whole = session.forward(&ids);
+        let whole = Session::with_threads(&dir, 2).forward(&ids);
+        let mut session = Session::open(&dir);
         for chunk in [1, 7, 16] {
             session.restart();
             let pieces: Vec<Tensor> = ids.chunks(chunk).map(|chunk| session.forward(chunk)).collect();
@@ -250,5 +254,37 @@ fn rerank_scores_equal_the_reference() {
         }
         let found = Tensor::from_vec(scores.clone(), 1, scores.len());
         assert_close(&name(&dir), &found, &expected.f32("scores"));
+    }
+}
+/// Every GGUF file of the fixtures with its reference, under the name that its tensors begin with.
+fn gguf_files(at_least: &[&str]) -> Vec<(PathBuf, String, Expected)> {
+    let mut found = Vec::new();
+    for dir in fixtures() {
+        for file in std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|e| e == "gguf") {
+                let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+                let expected = Expected::read(&dir.join("expected.safetensors")).unwrap();
+                found.push((file, stem, expected));
+            }
+        }
+    }
+    let names: BTreeSet<&str> = found.iter().map(|(_, stem, _)| stem.as_str()).collect();
+    at_least.iter().for_each(|name| assert!(names.contains(name), "{name}.gguf is not covered"));
+    found
+}
+
+#[test]
+fn gguf_logits_and_greedy_ids_equal_the_reference() {
+    for (file, stem, expected) in gguf_files(&["q8_0", "q4_0", "q4_k_m"]) {
+        let mut session = Session::open(&file);
+        let prompt = expected.ids("input_ids");
+        let logits = expected.f32(&format!("{stem}.logits"));
+        let hidden = session.forward(&prompt);
+        let found = session.logits(&last_rows(&hidden, logits.rows()));
+        assert_close(&file.display().to_string(), &found, &logits);
+
+        session.restart();
+        let ids = expected.ids(&format!("{stem}.greedy_ids"));
+        assert_eq!(session.greedy(&prompt, ids.len()), ids, "{}", file.display());
     }
 }
