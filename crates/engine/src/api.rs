@@ -1,15 +1,11 @@
-//! The engine as the rest of the program sees it.
+//! What is asked of an engine and what it answers.
 
 use crate::Constraint;
-use models::Model;
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use crate::limits::{
+    MAX_CHOICES, MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS,
+};
 
-/// A running engine. Cloning shares it; dropping the last one ends its thread.
-#[derive(Clone)]
-pub struct Engine {}
-
-/// Sizes of an engine. `Default` suits a laptop.
+/// Sizes of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Tokens that the KV cache holds over all sequences, rounded up to whole blocks.
@@ -67,11 +63,11 @@ pub struct Generate {
     pub prompt_logprobs: Option<usize>,
     /// What the answer must look like.
     pub constraint: Option<Constraint>,
-    /// Where a thinking model's reasoning ends.
+    /// Where a thinking model's reasoning ends; `None` when it does not think.
     pub thinking: Option<Thinking>,
 }
 
-/// How a thinking model's answer begins and how long it may think.
+/// How long a thinking model may think. The prompt has opened `<think>`: all tokens up to `end_token` are reasoning.
 #[derive(Clone, Debug)]
 pub struct Thinking {
     /// The token `</think>`: a constraint applies only after it.
@@ -155,7 +151,7 @@ pub enum Event {
         cached_tokens: usize,
     },
     /// New tokens of an answer, and the text that they complete. Text that may become a stop string or is an
-    /// unfinished character comes later; tokens are reported as they are sampled.
+    /// unfinished character comes later; tokens are reported as they are sampled, apart from the one that ends it.
     Tokens {
         /// Which answer.
         choice: usize,
@@ -256,34 +252,47 @@ pub struct Stats {
     pub preemptions: u64,
 }
 
-impl Engine {
-    /// Moves `model` into a new thread that computes on `pool`.
-    pub fn start(_model: Arc<Model>, _pool: Arc<kernels::Pool>, _options: EngineOptions) -> Engine {
-        todo!()
-    }
-
-    /// Queues a request. Dropping the receiver cancels it within one step.
-    pub fn submit(&self, _request: Request) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
-        todo!()
-    }
-
-    /// Counters and gauges of this moment.
-    pub fn stats(&self) -> Stats {
-        todo!()
-    }
-
-    /// The model.
-    pub fn model(&self) -> &Arc<Model> {
-        todo!()
-    }
-
-    /// The sizes it runs with.
-    pub fn options(&self) -> &EngineOptions {
-        todo!()
-    }
-
-    /// Takes no more requests; those accepted go on.
-    pub fn drain(&self) {
-        todo!()
+impl Generate {
+    /// Checks every value that has a range, and names the first that is outside. `vocab` is the model's.
+    pub(crate) fn check(&self, vocab: usize) -> Result<(), SubmitError> {
+        let s = &self.sampling;
+        let invalid = |field, message: String| Err(SubmitError::Invalid { field, message });
+        let counts = [
+            ("logprobs", self.logprobs.unwrap_or(0), MAX_LOGPROBS),
+            ("prompt_logprobs", self.prompt_logprobs.unwrap_or(0), MAX_LOGPROBS),
+            ("n", self.n, MAX_CHOICES),
+            ("stop", self.stop.len(), MAX_STOP_STRINGS),
+            ("stop", self.stop.iter().map(String::len).max().unwrap_or(0), MAX_STOP_BYTES),
+            ("stop_token_ids", self.stop_token_ids.len(), MAX_STOP_TOKENS),
+            ("logit_bias", s.logit_bias.len(), MAX_LOGIT_BIAS),
+        ];
+        for (field, found, limit) in counts {
+            if found > limit {
+                return invalid(field, format!("{found} is more than {limit}"));
+            }
+        }
+        if self.n == 0 {
+            return invalid("n", "0 answers were asked for; ask for at least 1".into());
+        }
+        let ranges = [
+            ("temperature", s.temperature, s.temperature >= 0.0, "0 or more"),
+            ("top_p", s.top_p, s.top_p > 0.0 && s.top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", s.min_p, (0.0..=1.0).contains(&s.min_p), "from 0 to 1"),
+            ("repetition_penalty", s.repetition_penalty, s.repetition_penalty > 0.0, "above 0"),
+            ("presence_penalty", s.presence_penalty, true, "a number"),
+            ("frequency_penalty", s.frequency_penalty, true, "a number"),
+        ];
+        for (field, value, fits, range) in ranges {
+            if !value.is_finite() || !fits {
+                return invalid(field, format!("{value} is not {range}"));
+            }
+        }
+        match s.logit_bias.iter().find(|(token, bias)| *token as usize >= vocab || !bias.is_finite()) {
+            Some((token, bias)) => invalid(
+                "logit_bias",
+                format!("{token}: {bias}, but tokens are below {vocab} and biases are numbers"),
+            ),
+            None => Ok(()),
+        }
     }
 }

@@ -2,10 +2,23 @@
 //!
 //! [`Engine::start`] moves a model into a thread of its own; [`Engine::submit`] hands it requests and gives back
 //! a channel of [`Event`]s. Nothing in the engine awaits, and nothing outside it touches tensors.
+//!
+//! A step of the thread (`worker`): the `scheduler` gathers tokens of many sequences into one batch, the model
+//! computes it, and each sequence's `answer` takes its next token (`sampler`, `constraint`, `stop`). Keys and values
+//! live in blocks (`block_pool`) that are given back on every way out.
 
+mod answer;
 pub mod api;
+pub mod block_pool;
 pub mod constraint;
+mod engine;
 pub mod limits;
+mod sampler;
+mod scheduler;
+mod sequence;
+mod stop;
+mod worker;
 
 pub use api::*;
 pub use constraint::{Constraint, ConstraintError, ConstraintSpec, Grammars};
+pub use engine::Engine;

@@ -98,7 +98,7 @@ impl Weight {
     /// Rows `range` as a weight of their own, for tensors that hold several matrices (experts, fused projections).
     pub fn slice_rows(&self, range: Range<usize>) -> Weight {
         assert!(range.start <= range.end && range.end <= self.rows);
-        let row = if self.rows == 0 { 0 } else { self.range.len() / self.rows };
+        let row = self.range.len().checked_div(self.rows).unwrap_or(0);
         let start = self.range.start + range.start * row;
         Weight { range: start..start + range.len() * row, rows: range.len(), ..self.clone() }
     }

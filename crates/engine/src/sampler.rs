@@ -1,0 +1,333 @@
+//! From logits to a token.
+
+use crate::api::{Sampling, TokenLogprob};
+use std::collections::HashMap;
+
+/// Chooses the tokens of one answer.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    /// Seed of this choice's random numbers.
+    seed: u64,
+    /// Tokens of prompt and answer, with how often each is in the answer. Kept only when a penalty needs it.
+    seen: HashMap<u32, u32>,
+}
+
+/// The logits hold no number that could be chosen: the weights are broken, or a constraint allows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// A logit is not a number.
+    #[error("the model computed a logit that is not a number; its weights are damaged or overflow")]
+    NotANumber,
+    /// No candidate is left.
+    #[error("the constraint allows no token here")]
+    NoCandidate,
+}
+
+/// Candidates that are looked at first when only the most likely are needed: at a usual `top_p` more are rare.
+const FIRST_CANDIDATES: usize = 256;
+
+impl Sampler {
+    /// A sampler for answer `choice` of a prompt. `seed` is the request's, already fixed.
+    pub fn new(sampling: Sampling, seed: u64, choice: usize, prompt: &[u32]) -> Sampler {
+        let mut sampler = Sampler { sampling, seed: mix(seed, choice as u64), seen: HashMap::new() };
+        if sampler.counts() {
+            sampler.seen.extend(prompt.iter().map(|&t| (t, 0)));
+        }
+        sampler
+    }
+
+    fn counts(&self) -> bool {
+        let s = &self.sampling;
+        s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || s.frequency_penalty != 0.0
+    }
+
+    /// Counts `token` as part of the answer.
+    pub fn accept(&mut self, token: u32) {
+        if self.counts() {
+            *self.seen.entry(token).or_insert(0) += 1;
+        }
+    }
+
+    /// The token at place `position` of the answer. `logits` are changed to what was sampled from; `allow` puts a
+    /// constraint on them, after penalties and biases.
+    pub fn sample(
+        &self,
+        logits: &mut [f32],
+        position: usize,
+        allow: impl FnOnce(&mut [f32]),
+    ) -> Result<u32, SampleError> {
+        if logits.iter().any(|l| l.is_nan()) {
+            return Err(SampleError::NotANumber);
+        }
+        self.penalise(logits);
+        allow(logits);
+        let best = argmax(logits).ok_or(SampleError::NoCandidate)?;
+        if self.sampling.temperature == 0.0 {
+            return Ok(best);
+        }
+        let candidates = self.candidates(logits);
+        let total: f64 = candidates.iter().map(|c| f64::from(c.1)).sum();
+        let mut rest = uniform(mix(self.seed, position as u64)) * total;
+        for &(token, weight) in &candidates {
+            rest -= f64::from(weight);
+            if rest < 0.0 {
+                return Ok(token);
+            }
+        }
+        Ok(candidates.last().map_or(best, |c| c.0))
+    }
+
+    /// Repetition (arXiv:1909.05858), presence and frequency penalties, then biases.
+    fn penalise(&self, logits: &mut [f32]) {
+        let s = &self.sampling;
+        for (&token, &count) in &self.seen {
+            let Some(logit) = logits.get_mut(token as usize) else { continue };
+            *logit = if *logit > 0.0 { *logit / s.repetition_penalty } else { *logit * s.repetition_penalty };
+            if count > 0 {
+                *logit -= s.presence_penalty + s.frequency_penalty * count as f32;
+            }
+        }
+        for &(token, bias) in &s.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+    }
+
+    /// The tokens that temperature, top-k, top-p and min-p leave, with weights relative to the most likely one.
+    /// The order is fixed: by weight when a filter needs it, else by id.
+    fn candidates(&self, logits: &mut [f32]) -> Vec<(u32, f32)> {
+        let s = &self.sampling;
+        logits.iter_mut().for_each(|l| *l /= s.temperature);
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // below `floor` a candidate is out: by min-p, or since its weight is 0 in float32
+        let floor = if s.min_p > 0.0 { max + s.min_p.ln() } else { max - 104.0 };
+        let kth = match s.top_k as usize {
+            k if k > 0 && k < logits.len() => kth_largest(logits, k),
+            _ => f32::NEG_INFINITY,
+        };
+        let weight = |l: f32| (l - max).exp();
+        if s.top_p >= 1.0 {
+            let kept = logits.iter().zip(0u32..).filter(|(l, _)| **l >= kth && **l >= floor);
+            return kept.map(|(l, i)| (i, weight(*l))).collect();
+        }
+        // min-p works on what top-p leaves, but both keep the most likely: the order between them does not matter,
+        // except for the total that top-p is a share of
+        let all: Vec<(u32, f32)> =
+            logits.iter().zip(0u32..).filter(|(l, _)| **l >= kth).map(|(l, i)| (i, weight(*l))).collect();
+        let mut kept = nucleus(all, s.top_p);
+        let floor = weight(floor);
+        kept.retain(|c| c.1 >= floor);
+        kept
+    }
+}
+
+/// The most likely of `all` up to a share `top_p` of their weight, best first; at least one.
+fn nucleus(mut all: Vec<(u32, f32)>, top_p: f32) -> Vec<(u32, f32)> {
+    let total: f64 = all.iter().map(|c| f64::from(c.1)).sum();
+    let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let mut sorted = 0;
+    let mut before = 0.0;
+    let mut kept = 0;
+    while kept < all.len() && (kept == 0 || before < f64::from(top_p) * total) {
+        if kept == sorted {
+            // sort the next candidates only: four times as many each time
+            let upto = (sorted.max(FIRST_CANDIDATES / 4) * 4).min(all.len());
+            if upto < all.len() {
+                all[sorted..].select_nth_unstable_by(upto - sorted, better);
+            }
+            all[sorted..upto].sort_unstable_by(better);
+            sorted = upto;
+        }
+        before += f64::from(all[kept].1);
+        kept += 1;
+    }
+    all.truncate(kept);
+    all
+}
+
+/// The `k`-th largest value, for `0 < k <= values.len()`.
+fn kth_largest(values: &[f32], k: usize) -> f32 {
+    let mut copy = values.to_vec();
+    *copy.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+}
+
+/// The first of the largest values; `None` when all are negative infinity.
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best = (f32::NEG_INFINITY, None);
+    for (&l, i) in logits.iter().zip(0u32..) {
+        if l > best.0 {
+            best = (l, Some(i));
+        }
+    }
+    best.1
+}
+
+/// Log-probabilities under the model itself: of `token`, and of the `top` most likely.
+pub fn logprob(logits: &[f32], token: u32, top: usize) -> TokenLogprob {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
+    let norm = f64::from(max) + sum.ln();
+    let of = |l: f32| (f64::from(l) - norm) as f32;
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
+    if top > 0 {
+        for (&l, i) in logits.iter().zip(0u32..) {
+            if best.len() == top && best.last().is_some_and(|b| l <= b.1) {
+                continue;
+            }
+            let at = best.partition_point(|b| b.1 >= l);
+            best.insert(at, (i, l));
+            best.truncate(top);
+        }
+    }
+    let top = best.into_iter().map(|(i, l)| (i, of(l))).collect();
+    TokenLogprob {
+        id: token,
+        logprob: of(logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY)),
+        top,
+    }
+}
+
+/// A random number for a place: SplitMix64 (Steele et al., OOPSLA 2014) of seed and counter. There is no state,
+/// so a sequence that is computed again, or beside others, draws the same numbers.
+fn mix(seed: u64, counter: u64) -> u64 {
+    let mut z = seed ^ counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// In 0..1, from the upper 53 bits.
+fn uniform(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_are_frozen() {
+        // answers for a seed must stay the same from release to release
+        let numbers = [mix(0, 0), mix(7, 0), mix(7, 1)];
+        assert_eq!(
+            numbers,
+            [7_960_286_522_194_355_700, 17_039_259_473_404_265_729, 11_307_387_092_600_937_729]
+        );
+    }
+
+    #[test]
+    fn tokens_are_drawn_as_often_as_they_are_likely() {
+        let logits = [0.0f32, 1.0, 2.0, f32::NEG_INFINITY];
+        let sampler = Sampler::new(Sampling::default(), 42, 0, &[]);
+        let mut counts = [0u32; 4];
+        for position in 0..20_000 {
+            counts[sampler.sample(&mut logits.clone(), position, |_| ()).unwrap() as usize] += 1;
+        }
+        let total: f32 = logits.iter().map(|l| l.exp()).sum();
+        for (count, l) in counts.iter().zip(logits) {
+            assert!((*count as f32 / 20_000.0 - l.exp() / total).abs() < 0.01, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn choices_and_seeds_draw_differently() {
+        let draw = |seed, choice| {
+            let sampler = Sampler::new(Sampling::default(), seed, choice, &[]);
+            (0..16).map(|p| sampler.sample(&mut [0.0; 64], p, |_| ()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1, 0), draw(1, 0));
+        assert_ne!(draw(1, 0), draw(1, 1));
+        assert_ne!(draw(1, 0), draw(2, 0));
+    }
+
+    #[test]
+    fn broken_logits_and_empty_masks_are_errors() {
+        let sampler = Sampler::new(Sampling::default(), 1, 0, &[]);
+        assert_eq!(sampler.sample(&mut [0.0, f32::NAN], 0, |_| ()), Err(SampleError::NotANumber));
+        let nothing = |l: &mut [f32]| l.fill(f32::NEG_INFINITY);
+        assert_eq!(sampler.sample(&mut [0.0, 1.0], 0, nothing), Err(SampleError::NoCandidate));
+    }
+
+    #[test]
+    fn logprobs_are_of_the_models_own_distribution() {
+        let found = logprob(&[1.0, 3.0, 2.0, 3.0], 0, 3);
+        let norm = (1f64.exp() + 2.0 * 3f64.exp() + 2f64.exp()).ln() as f32;
+        assert!((found.logprob - (1.0 - norm)).abs() < 1e-6);
+        assert_eq!(found.top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 3, 2]);
+        assert_eq!(logprob(&[0.0; 4], 2, 0).top, []);
+    }
+
+    /// Every case of the reference whose parameters are ours.
+    #[test]
+    fn probabilities_equal_the_references() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/parity/sampling");
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
+        let file = std::fs::read(dir.join("expected.safetensors")).unwrap();
+        let tensors = Tensors::read(&file);
+        let (logits, want) = (tensors.f32("logits"), tensors.f32("probabilities"));
+        let prompt = tensors.ids("prompt_ids");
+        let generated = tensors.ids("generated_ids");
+        let mut checked = 0;
+        for case in json["cases"].as_array().unwrap() {
+            let p = &case["parameters"];
+            if p.get("no_repeat_ngram_size").is_some() || p.get("typical_p").is_some() {
+                continue;
+            }
+            let float = |name: &str, default: f32| p[name].as_f64().map_or(default, |v| v as f32);
+            let sampling = Sampling {
+                temperature: float("temperature", 1.0),
+                top_k: p["top_k"].as_u64().unwrap_or(0) as u32,
+                top_p: float("top_p", 1.0),
+                min_p: float("min_p", 0.0),
+                repetition_penalty: float("repetition_penalty", 1.0),
+                presence_penalty: float("presence_penalty", 0.0),
+                frequency_penalty: float("frequency_penalty", 0.0),
+                ..Sampling::default()
+            };
+            let mut sampler = Sampler::new(sampling, 0, 0, &prompt);
+            generated.iter().for_each(|&t| sampler.accept(t));
+            let mut row = logits.clone();
+            sampler.penalise(&mut row);
+            let kept = sampler.candidates(&mut row);
+            let total: f32 = kept.iter().map(|c| c.1).sum();
+            let mut got = vec![0.0; logits.len()];
+            kept.iter().for_each(|&(t, w)| got[t as usize] = w / total);
+            let at = case["row"].as_u64().unwrap() as usize * logits.len();
+            for (token, (got, want)) in got.iter().zip(&want[at..]).enumerate() {
+                assert!((got - want).abs() < 1e-5, "{p}: token {token} is {got}, not {want}");
+            }
+            checked += 1;
+        }
+        assert!(checked >= 15, "{checked} cases");
+    }
+
+    /// A safetensors file of a test, without checks.
+    struct Tensors<'a>(serde_json::Value, &'a [u8]);
+
+    impl<'a> Tensors<'a> {
+        fn read(file: &'a [u8]) -> Tensors<'a> {
+            let len = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+            Tensors(serde_json::from_slice(&file[8..8 + len]).unwrap(), &file[8 + len..])
+        }
+
+        fn bytes(&self, name: &str) -> &'a [u8] {
+            let at = |i: usize| self.0[name]["data_offsets"][i].as_u64().unwrap() as usize;
+            &self.1[at(0)..at(1)]
+        }
+
+        fn f32(&self, name: &str) -> Vec<f32> {
+            self.bytes(name).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        }
+
+        fn ids(&self, name: &str) -> Vec<u32> {
+            self.bytes(name)
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32)
+                .collect()
+        }
+    }
+}

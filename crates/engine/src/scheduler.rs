@@ -1,0 +1,206 @@
+//! Which sequences compute what in the next step.
+
+use crate::block_pool::{BlockPool, blocks_for};
+use crate::sequence::{Sequence, Work};
+use std::collections::VecDeque;
+
+/// The sequences that run, and the cache blocks they share.
+///
+/// Every step takes one token of each answer that grows, then fills up with chunks of prompts, first come first
+/// served. A sequence gets the blocks of all its tokens when it is admitted, so only growing answers can run out of
+/// them; then the newest sequence gives its blocks back and is computed again later.
+pub(crate) struct Scheduler {
+    /// In the order of admission.
+    pub running: Vec<Sequence>,
+    /// Sequences that gave their blocks back, the oldest first. They come before new ones.
+    pub preempted: VecDeque<Sequence>,
+    pub pool: BlockPool,
+    step_tokens: usize,
+    max_sequences: usize,
+    /// How often a sequence had to give its blocks back.
+    pub preemptions: u64,
+}
+
+/// The next `len` tokens of `running[index]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub index: usize,
+    pub len: usize,
+}
+
+impl Scheduler {
+    pub fn new(blocks: usize, step_tokens: usize, max_sequences: usize) -> Scheduler {
+        Scheduler {
+            running: Vec::new(),
+            preempted: VecDeque::new(),
+            pool: BlockPool::new(blocks),
+            // a token for each sequence always fits
+            step_tokens: step_tokens.max(max_sequences).max(1),
+            max_sequences: max_sequences.max(1),
+            preemptions: 0,
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.preempted.is_empty()
+    }
+
+    /// Lets go of the sequences whose clients have gone, and returns how many they were.
+    pub fn drop_cancelled(&mut self) -> usize {
+        let before = self.running.len() + self.preempted.len();
+        let pool = &mut self.pool;
+        self.running.retain_mut(|s| {
+            !s.is_cancelled() || {
+                pool.release(&mut s.blocks);
+                false
+            }
+        });
+        self.preempted.retain(|s| !s.is_cancelled());
+        before - self.running.len() - self.preempted.len()
+    }
+
+    /// Plans a step, admitting from `waiting` what fits. Not empty unless nothing runs and nothing can be admitted.
+    pub fn plan(&mut self, waiting: &mut VecDeque<Sequence>) -> Vec<Planned> {
+        let mut budget = self.step_tokens;
+        let mut plan = Vec::new();
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.running[index].remaining() == 1 && self.make_room(index) {
+                plan.push(Planned { index, len: 1 });
+                budget -= 1;
+            }
+            index += 1;
+        }
+        for (index, s) in self.running.iter().enumerate() {
+            if s.remaining() > 1 && budget > 0 {
+                let len = s.remaining().min(budget);
+                plan.push(Planned { index, len });
+                budget -= len;
+            }
+        }
+        while budget > 0 {
+            let Some(s) = self.admit(waiting) else { break };
+            let len = s.remaining().min(budget);
+            plan.push(Planned { index: self.running.len(), len });
+            budget -= len;
+            self.running.push(s);
+        }
+        plan
+    }
+
+    /// Finds a block for the next token of `running[index]`, taking from the newest sequences; `false` when the
+    /// sequence itself was the newest and gave way.
+    fn make_room(&mut self, index: usize) -> bool {
+        loop {
+            let s = &mut self.running[index];
+            if self.pool.grow(&mut s.blocks, s.tokens.len()) {
+                return true;
+            }
+            let last = self.running.len() - 1;
+            self.preempt_last();
+            if last == index {
+                return false;
+            }
+        }
+    }
+
+    fn preempt_last(&mut self) {
+        if let Some(mut s) = self.running.pop() {
+            self.pool.release(&mut s.blocks);
+            self.set_back(s);
+        }
+    }
+
+    /// Queues a sequence without blocks to be computed from its first token again.
+    pub fn set_back(&mut self, mut s: Sequence) {
+        s.computed = 0;
+        if let Work::Generate(g) = &mut s.work {
+            g.prompt_tokens.clear();
+        }
+        self.preemptions += 1;
+        self.preempted.push_front(s);
+    }
+
+    /// The next sequence that fits, with the blocks of its tokens.
+    fn admit(&mut self, waiting: &mut VecDeque<Sequence>) -> Option<Sequence> {
+        let queue = if self.preempted.is_empty() { waiting } else { &mut self.preempted };
+        let next = queue.front()?;
+        let width: usize = self.running.iter().map(Sequence::width).sum();
+        // one more block than the tokens need, so that it does not give way in the very next step
+        let blocks = blocks_for(next.tokens.len() + 1).min(self.pool.total());
+        if width + next.width() > self.max_sequences.max(next.width()) || blocks > self.pool.free() {
+            return None;
+        }
+        let mut s = queue.pop_front()?;
+        let grown = self.pool.grow(&mut s.blocks, s.tokens.len());
+        assert!(grown, "free blocks were counted");
+        Some(s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::sync::mpsc;
+
+    fn sequence(prompt: usize) -> (Sequence, mpsc::UnboundedReceiver<crate::Event>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let tokens = vec![1; prompt];
+        let s =
+            Sequence { tokens, prompt_len: prompt, computed: 0, blocks: vec![], work: Work::Embed, events };
+        (s, receiver)
+    }
+
+    proptest! {
+        /// Sequences of random lengths in a cache that holds few of them: all end, in bounded time, with every
+        /// block given back, and no step is larger than it may be.
+        #[test]
+        fn every_sequence_ends_and_blocks_return(
+            prompts in prop::collection::vec(1usize..150, 1..30),
+            blocks in 8usize..20,
+            step_tokens in 1usize..100,
+            max_sequences in 1usize..9,
+        ) {
+            let mut scheduler = Scheduler::new(blocks, step_tokens, max_sequences);
+            let mut waiting = VecDeque::new();
+            let mut receivers = Vec::new();
+            for &prompt in &prompts {
+                let (s, r) = sequence(prompt);
+                waiting.push_back(s);
+                receivers.push(r);
+            }
+            let mut steps = 0;
+            let mut finished = 0;
+            while finished < prompts.len() {
+                steps += 1;
+                prop_assert!(steps < 100_000, "no end in sight");
+                let plan = scheduler.plan(&mut waiting);
+                prop_assert!(!plan.is_empty());
+                prop_assert!(plan.iter().map(|p| p.len).sum::<usize>() <= step_tokens.max(max_sequences));
+                prop_assert!(scheduler.running.len() <= max_sequences);
+                for p in &plan {
+                    let s = &mut scheduler.running[p.index];
+                    s.computed += p.len;
+                    prop_assert!(blocks_for(s.computed) <= s.blocks.len());
+                    if s.remaining() == 0 {
+                        s.tokens.push(1);
+                    }
+                }
+                let mut i = 0;
+                while i < scheduler.running.len() {
+                    let s = &scheduler.running[i];
+                    // answers of 1 to 100 tokens, drawn from the prompt's length
+                    if s.tokens.len() > s.prompt_len + s.prompt_len * 7 % 100 {
+                        let mut s = scheduler.running.remove(i);
+                        scheduler.pool.release(&mut s.blocks);
+                        finished += 1;
+                    } else {
+                        i += 1;
+                    }
+                }
+            }
+            prop_assert_eq!(scheduler.pool.free(), scheduler.pool.total());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A prompt with the answer that grows behind it.
+
+use crate::answer::Answer;
+use crate::api::{Event, TokenLogprob};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// One sequence of tokens and where it stands in the cache.
+pub(crate) struct Sequence {
+    /// Prompt and answer.
+    pub tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt_len: usize,
+    /// Tokens whose keys and values are in the cache.
+    pub computed: usize,
+    /// The cache blocks it holds.
+    pub blocks: Vec<u32>,
+    /// What it is for.
+    pub work: Work,
+    /// Where its client listens.
+    pub events: UnboundedSender<Event>,
+}
+
+/// What a sequence is for.
+pub(crate) enum Work {
+    /// An answer.
+    Generate(Box<Generation>),
+    /// A vector of the last token.
+    Embed,
+    /// Logits of these tokens as the next one.
+    Score(Vec<u32>),
+}
+
+/// A sequence's answer, and what its prompt still owes.
+pub(crate) struct Generation {
+    pub answer: Answer,
+    /// Further answers to the same prompt: they begin when it is computed, on the same blocks.
+    pub siblings: Vec<Answer>,
+    /// Whether the client has heard of the prompt.
+    pub prompt_reported: bool,
+    /// Log-probabilities of the prompt's tokens, with how many alternatives.
+    pub prompt_logprobs: Option<usize>,
+    /// Those computed so far; the first token has none.
+    pub prompt_tokens: Vec<Option<TokenLogprob>>,
+}
+
+impl Sequence {
+    /// Tokens that must be computed before the next one can be chosen.
+    pub fn remaining(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Sequences that this one is or will become.
+    pub fn width(&self) -> usize {
+        match &self.work {
+            Work::Generate(g) => 1 + g.siblings.len(),
+            Work::Embed | Work::Score(_) => 1,
+        }
+    }
+
+    /// Whether nobody listens any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Tells the client; one that has gone is found by [`Self::is_cancelled`].
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// How many alternatives to compute for prompt tokens in this step, when they are asked for and not told yet.
+    pub fn prompt_logprobs(&self) -> Option<usize> {
+        match &self.work {
+            Work::Generate(g) if !g.prompt_reported => g.prompt_logprobs,
+            _ => None,
+        }
+    }
+}

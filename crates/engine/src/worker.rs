@@ -1,0 +1,286 @@
+//! The thread that owns model, cache and sequences, and runs them step by step.
+
+use crate::api::Event;
+use crate::block_pool::BLOCK_TOKENS;
+use crate::engine::Shared;
+use crate::limits::LOGIT_ROWS;
+use crate::sampler::logprob;
+use crate::scheduler::{Planned, Scheduler};
+use crate::sequence::{Generation, Sequence, Work};
+use kernels::Pool;
+use models::Model;
+use nn::{Batch, Context, KvCache, Tensor, ops};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// The engine's thread.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    model: Arc<Model>,
+    cx: Context,
+    cache: KvCache,
+    scheduler: Scheduler,
+}
+
+/// Whether a sequence goes on after a step.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoesOn,
+    Ended,
+}
+
+/// What a row of logits is for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// The log-probability of the prompt token that follows, with this many alternatives.
+    PromptToken(usize),
+    /// The next token, or the scores asked for.
+    Last,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> Worker {
+        let options = &shared.options;
+        let blocks = options.cache_tokens / BLOCK_TOKENS;
+        let model = Arc::clone(&shared.model);
+        let shape = model.lm.kv_cache_shape(options.cache_dtype, BLOCK_TOKENS, blocks);
+        let scheduler = Scheduler::new(blocks, options.step_tokens, options.max_sequences);
+        Worker { cx: Context::new(pool), cache: KvCache::new(shape), scheduler, model, shared }
+    }
+
+    /// Steps until the engine is closed; sleeps while there is nothing to do.
+    pub fn run(mut self) {
+        loop {
+            if self.scheduler.is_idle() {
+                self.shared.wait_for_work();
+            }
+            let plan = {
+                let mut inbox = self.shared.inbox();
+                if inbox.closed {
+                    break;
+                }
+                let before = inbox.waiting.len();
+                inbox.waiting.retain(|s| !s.is_cancelled());
+                let gone = before - inbox.waiting.len() + self.scheduler.drop_cancelled();
+                let mut stats = self.shared.stats();
+                stats.cancelled_requests += gone as u64;
+                stats.finished_requests += gone as u64;
+                drop(stats);
+                self.scheduler.plan(&mut inbox.waiting)
+            };
+            if !plan.is_empty() {
+                self.guarded_step(&plan);
+            }
+            self.report();
+        }
+        let shared = Arc::clone(&self.shared);
+        let waiting = shared.inbox().waiting.drain(..).collect::<Vec<_>>();
+        self.fail_running("the engine was stopped");
+        waiting.iter().for_each(|s| s.tell(Event::Failed("the engine was stopped".into())));
+    }
+
+    /// A step whose panic ends its requests and not the engine.
+    fn guarded_step(&mut self, plan: &[Planned]) {
+        if catch_unwind(AssertUnwindSafe(|| self.step(plan))).is_err() {
+            tracing::error!("a step panicked; its requests have failed, the engine goes on");
+            self.fail_running("an internal error ended this request");
+        }
+    }
+
+    fn fail_running(&mut self, why: &str) {
+        let scheduler = &mut self.scheduler;
+        for mut s in scheduler.running.drain(..).chain(scheduler.preempted.drain(..)) {
+            scheduler.pool.release(&mut s.blocks);
+            s.tell(Event::Failed(why.to_owned()));
+            self.shared.stats().finished_requests += 1;
+        }
+    }
+
+    fn report(&self) {
+        let mut stats = self.shared.stats();
+        let pool = &self.scheduler.pool;
+        stats.waiting = self.scheduler.preempted.len();
+        stats.running = self.scheduler.running.len();
+        stats.blocks_used = pool.total() - pool.free();
+        stats.preemptions = self.scheduler.preemptions;
+    }
+
+    /// Computes the planned tokens and does with the results what the sequences are for.
+    fn step(&mut self, plan: &[Planned]) {
+        let mut batch = Batch::default();
+        for p in plan {
+            let s = &self.scheduler.running[p.index];
+            batch.push(&s.tokens[s.computed..s.computed + p.len], s.computed, s.blocks.clone());
+        }
+        let hidden = self.model.lm.forward(&self.cx, &batch, &mut self.cache);
+
+        let mut ended = Vec::new();
+        let mut prompt_tokens = 0;
+        let mut rows: Vec<(usize, usize, Purpose)> = Vec::new();
+        let mut start = 0;
+        for p in plan {
+            let s = &mut self.scheduler.running[p.index];
+            let first = s.computed;
+            s.computed += p.len;
+            prompt_tokens += s.computed.min(s.prompt_len).saturating_sub(first);
+            if let Some(top) = s.prompt_logprobs() {
+                // the row of a token foretells the token after it
+                let told = first..s.computed.min(s.prompt_len - 1);
+                rows.extend(told.map(|at| (p.index, start + at - first, Purpose::PromptToken(top))));
+            }
+            if s.remaining() == 0 {
+                let last = start + p.len - 1;
+                match s.work {
+                    Work::Embed => {
+                        s.tell(Event::Embedding(normalised(hidden.row(last))));
+                        ended.push(p.index);
+                    }
+                    Work::Generate(_) | Work::Score(_) => rows.push((p.index, last, Purpose::Last)),
+                }
+            }
+            start += p.len;
+        }
+        {
+            let mut stats = self.shared.stats();
+            stats.steps += 1;
+            stats.prompt_tokens += prompt_tokens as u64;
+        }
+        for rows in rows.chunks(LOGIT_ROWS) {
+            self.use_logits(&hidden, rows, &mut ended);
+        }
+        // from the back, so that indices stay right
+        ended.sort_unstable();
+        for index in ended.into_iter().rev() {
+            let mut s = self.scheduler.running.remove(index);
+            self.scheduler.pool.release(&mut s.blocks);
+            self.shared.stats().finished_requests += 1;
+        }
+    }
+
+    /// Logits of some rows, each put to its purpose. Sequences that are done are added to `ended`.
+    fn use_logits(&mut self, hidden: &Tensor, rows: &[(usize, usize, Purpose)], ended: &mut Vec<usize>) {
+        let wanted: Vec<usize> = rows.iter().map(|r| r.1).collect();
+        let hidden = ops::select_rows(&self.cx, hidden, &wanted);
+        let mut logits = self.model.lm.logits(&self.cx, &hidden);
+        let vocab = logits.cols();
+        for ((index, _, purpose), logits) in rows.iter().zip(logits.values_mut().chunks_exact_mut(vocab)) {
+            let s = &mut self.scheduler.running[*index];
+            match (purpose, &mut s.work) {
+                (Purpose::PromptToken(top), Work::Generate(g)) => {
+                    let token = s.tokens[g.prompt_tokens.len() + 1];
+                    g.prompt_tokens.push(Some(logprob(logits, token, *top)));
+                }
+                (Purpose::Last, Work::Score(tokens)) => {
+                    let scores = tokens.iter().map(|&t| logits[t as usize]).collect();
+                    s.tell(Event::Scores(scores));
+                    ended.push(*index);
+                }
+                (Purpose::Last, _) => {
+                    if self.next_tokens(*index, logits) == Next::Ended {
+                        ended.push(*index);
+                    }
+                }
+                (Purpose::PromptToken(_), _) => {}
+            }
+        }
+    }
+
+    /// Chooses the next token of `running[index]`; at the end of a prompt also the first ones of its siblings.
+    fn next_tokens(&mut self, index: usize, logits: &mut [f32]) -> Next {
+        let context = self.shared.options.context_length;
+        let s = &mut self.scheduler.running[index];
+        let siblings = match &mut s.work {
+            Work::Generate(g) => std::mem::take(&mut g.siblings),
+            Work::Embed | Work::Score(_) => return Next::Ended,
+        };
+        report_prompt(s);
+        let mut forks = Vec::with_capacity(siblings.len());
+        for answer in siblings {
+            let generation = Generation {
+                answer,
+                siblings: Vec::new(),
+                prompt_reported: true,
+                prompt_logprobs: None,
+                prompt_tokens: Vec::new(),
+            };
+            let mut fork = Sequence {
+                tokens: s.tokens.clone(),
+                prompt_len: s.prompt_len,
+                computed: s.computed,
+                blocks: self.scheduler.pool.share(&s.blocks),
+                work: Work::Generate(Box::new(generation)),
+                events: s.events.clone(),
+            };
+            let next = advance(&mut fork, &mut logits.to_vec(), context);
+            forks.push((fork, next));
+        }
+        let next = advance(s, logits, context);
+        let sampled = (forks.len() + 1) as u64;
+        self.shared.stats().generated_tokens += sampled;
+        for (mut fork, next) in forks {
+            if next == Next::GoesOn && self.own_last_block(&mut fork) {
+                self.scheduler.running.push(fork);
+            } else {
+                self.scheduler.pool.release(&mut fork.blocks);
+                if next == Next::GoesOn {
+                    self.scheduler.set_back(fork);
+                }
+            }
+        }
+        next
+    }
+
+    /// Gives a fork a copy of the block that it will write to, if it shares a part of one; `false` without a block.
+    fn own_last_block(&mut self, fork: &mut Sequence) -> bool {
+        if fork.computed.is_multiple_of(BLOCK_TOKENS) {
+            return true;
+        }
+        let Some(shared) = fork.blocks.pop() else { return true };
+        let grown = self.scheduler.pool.grow(&mut fork.blocks, fork.computed);
+        if let (true, Some(&own)) = (grown, fork.blocks.last()) {
+            self.cache.copy_block(shared, own);
+        }
+        self.scheduler.pool.release(&mut vec![shared]);
+        grown
+    }
+}
+
+/// Tells the client once that its prompt is computed.
+fn report_prompt(s: &mut Sequence) {
+    let Work::Generate(g) = &mut s.work else { return };
+    if g.prompt_reported {
+        return;
+    }
+    g.prompt_reported = true;
+    let mut logprobs = std::mem::take(&mut g.prompt_tokens);
+    if g.prompt_logprobs.is_some() {
+        logprobs.insert(0, None);
+    }
+    s.tell(Event::Prompt { logprobs, cached_tokens: 0 });
+}
+
+/// One token of the answer of `s`.
+fn advance(s: &mut Sequence, logits: &mut [f32], context: usize) -> Next {
+    let Work::Generate(g) = &mut s.work else { return Next::Ended };
+    if let Some(event) = g.answer.empty() {
+        s.tell(event);
+        return Next::Ended;
+    }
+    match g.answer.step(logits, context - s.tokens.len()) {
+        Ok(step) => {
+            s.tokens.push(step.token);
+            step.events.into_iter().for_each(|e| s.tell(e));
+            if step.finished { Next::Ended } else { Next::GoesOn }
+        }
+        Err(why) => {
+            s.tell(Event::Failed(why));
+            Next::Ended
+        }
+    }
+}
+
+/// `row` scaled to length 1.
+fn normalised(row: &[f32]) -> Vec<f32> {
+    let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt().max(1e-12);
+    row.iter().map(|v| (f64::from(*v) / norm) as f32).collect()
+}
