@@ -1,3 +1,37 @@
-//! The wen command: chat, serve, inspect and measure Qwen-family models.
+//! The `wen` command: chat with, serve, inspect and measure Qwen-family models.
+//!
+//! One file per command in [`commands`]; what several commands need lies beside it. Results go to standard output,
+//! everything else to standard error.
 
-fn main() {}
+mod cli;
+mod commands;
+mod exit;
+mod loading;
+mod machine;
+mod output;
+mod progress;
+mod sizes;
+mod tensor_file;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Reading a tokenizer takes and frees many small pieces; glibc would keep their memory for good.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // the reader of help or of an error may be gone
+            let _ = message.print();
+            let exit = if message.use_stderr() { exit::Exit::Usage } else { exit::Exit::Success };
+            return exit.into();
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => exit::Exit::Success.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}

@@ -1,0 +1,292 @@
+//! `wen bench`: how fast and how large a model runs here.
+
+use crate::exit::Usage;
+use crate::output::{self, Table};
+use crate::progress::Progress;
+use crate::sizes::{self, SizeArgs, Wishes};
+use crate::{loading, machine};
+use anyhow::{Context, bail};
+use engine::block_pool::BLOCK_TOKENS;
+use engine::{Engine, Event, Generate, Request, Sampling, Task};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wen bench models/Qwen3-0.6B
+  wen bench models/Qwen3-0.6B --prompt 512 --generate 64 --batch 1,8 --repeat 5 --json")]
+pub struct Args {
+    /// The model: a checkpoint directory or a GGUF file
+    model: PathBuf,
+    /// Tokens of each prompt
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    prompt: u32,
+    /// Tokens of each answer
+    #[arg(long, value_name = "TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
+    generate: u32,
+    /// Sequences at once; several numbers are measured one after another
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=512))]
+    batch: Vec<u16>,
+    /// Measurements of each
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeat: u16,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// What was measured.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    parameters: u64,
+    weight_bytes: u64,
+    threads: usize,
+    kv_type: &'static str,
+    prompt_tokens: usize,
+    generated_tokens: usize,
+    repeats: usize,
+    /// Opening the model and reading its weights into memory.
+    load_seconds: f64,
+    /// The most memory that the process has held, files mapped into it included.
+    peak_memory_bytes: Option<u64>,
+    batches: Vec<BatchReport>,
+}
+
+/// The speeds of so many sequences at once, over all of them together.
+#[derive(Serialize)]
+struct BatchReport {
+    batch: usize,
+    prefill_tokens_per_second: Spread,
+    decode_tokens_per_second: Spread,
+}
+
+/// A median and how far from it the others are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+/// One measurement in tokens per second.
+struct Speeds {
+    prefill: f64,
+    decode: f64,
+}
+
+/// Measures and writes the report to standard output.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let model = loading::open(&args.model)?;
+    loading::warm_up(&model);
+    let load_seconds = started.elapsed().as_secs_f64();
+
+    let (prompt, generate) = (args.prompt as usize, args.generate as usize);
+    let most = args.batch.iter().copied().max().unwrap_or(1).into();
+    let wishes = Wishes {
+        cache_tokens: Some(most * (prompt + generate + BLOCK_TOKENS)),
+        max_sequences: most,
+        max_waiting: most,
+        cache_bytes: 0,
+    };
+    let options = sizes::engine_options(&model, &args.sizes, wishes)?;
+    if prompt + generate > options.context_length {
+        let context = options.context_length;
+        return Err(Usage(format!(
+            "--prompt {prompt} and --generate {generate} exceed the context of {context}"
+        ))
+        .into());
+    }
+    let threads = args.sizes.threads();
+    let engine = loading::start(model.clone(), Arc::new(kernels::Pool::new(threads)), options.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let progress = Progress::steps("measuring", args.batch.len() as u64 * (u64::from(args.repeat) + 1));
+    let mut prompts = Prompts::new(model.lm.config().vocab_size, prompt);
+    let mut done = 0;
+    let mut batches = Vec::new();
+    for &batch in &args.batch {
+        let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+        for repeat in 0..=args.repeat {
+            let speeds = runtime.block_on(measure(&engine, &mut prompts, batch.into(), generate))?;
+            // the first time memory is taken and caches are cold
+            if repeat > 0 {
+                prefill.push(speeds.prefill);
+                decode.push(speeds.decode);
+            }
+            done += 1;
+            progress.set(done);
+        }
+        batches.push(BatchReport {
+            batch: batch.into(),
+            prefill_tokens_per_second: Spread::of(prefill),
+            decode_tokens_per_second: Spread::of(decode),
+        });
+    }
+    drop(progress);
+    let report = Report {
+        model: models::model::model_name(&args.model),
+        parameters: model.parameters,
+        weight_bytes: model.weight_bytes,
+        threads,
+        kv_type: options.cache_dtype.name(),
+        prompt_tokens: prompt,
+        generated_tokens: generate,
+        repeats: args.repeat.into(),
+        load_seconds,
+        peak_memory_bytes: machine::peak_memory(),
+        batches,
+    };
+    if args.json { output::json(&report) } else { print(&report) }
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    let &Report { prompt_tokens, generated_tokens, threads, repeats, .. } = report;
+    output::line(&format!(
+        "{}: {} parameters, {}, {threads} threads, cache in {}",
+        report.model,
+        output::count(report.parameters),
+        output::bytes(report.weight_bytes),
+        report.kv_type
+    ))?;
+    let peak = report.peak_memory_bytes.map_or_else(|| "unknown".to_owned(), output::bytes);
+    output::line(&format!("loaded in {:.2} s, peak memory {peak}", report.load_seconds))?;
+    output::line(&format!(
+        "tokens/s, median of {repeats} (least to most); prompts of {prompt_tokens} tokens, answers of {generated_tokens}\n"
+    ))?;
+    let mut table = Table::new(&["batch", "prefill", "", "decode", ""]);
+    for batch in &report.batches {
+        let cells = |spread: &Spread| {
+            [format!("{:.1}", spread.median), format!("({:.1} to {:.1})", spread.min, spread.max)]
+        };
+        let [prefill, prefill_spread] = cells(&batch.prefill_tokens_per_second);
+        let [decode, decode_spread] = cells(&batch.decode_tokens_per_second);
+        table.row(vec![batch.batch.to_string(), prefill, prefill_spread, decode, decode_spread]);
+    }
+    Ok(table.print()?)
+}
+
+/// Runs `batch` requests at once. Prefill ends when the last of them has its first token; decoding is measured from
+/// there until the first of them is complete, so that all of them run all the time.
+async fn measure(
+    engine: &Engine,
+    prompts: &mut Prompts,
+    batch: usize,
+    generate: usize,
+) -> anyhow::Result<Speeds> {
+    let started = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..batch {
+        let receiver = engine.submit(request(prompts.next(), generate))?;
+        running.spawn(arrivals(receiver));
+    }
+    let mut arrivals = Vec::new();
+    while let Some(times) = running.join_next().await {
+        arrivals.push(times.context("a measurement was cut off")??);
+    }
+    let first = arrivals.iter().filter_map(|times| times.first()).max().context("no tokens came")?;
+    let last = arrivals.iter().filter_map(|times| times.last()).min().context("no tokens came")?;
+    if last <= first {
+        bail!("one answer was complete before another had begun; raise --generate");
+    }
+    let decoded = arrivals.iter().flatten().filter(|time| *time > first && *time <= last).count();
+    Ok(Speeds {
+        prefill: (batch * prompts.len) as f64 / (*first - started).as_secs_f64(),
+        decode: decoded as f64 / (*last - *first).as_secs_f64(),
+    })
+}
+
+/// When each token of an answer came.
+async fn arrivals(mut receiver: UnboundedReceiver<Event>) -> anyhow::Result<Vec<Instant>> {
+    let mut times = Vec::new();
+    while let Some(event) = receiver.recv().await {
+        match event {
+            Event::Tokens { ids, .. } => times.extend(ids.iter().map(|_| Instant::now())),
+            Event::Failed(reason) => bail!("the engine failed: {reason}"),
+            _ => {}
+        }
+    }
+    Ok(times)
+}
+
+fn request(prompt: Vec<u32>, generate: usize) -> Request {
+    let generate = Generate {
+        n: 1,
+        max_tokens: generate,
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        stop: Vec::new(),
+        stop_token_ids: Vec::new(),
+        ignore_eos: true,
+        logprobs: None,
+        prompt_logprobs: None,
+        constraint: None,
+        thinking: None,
+    };
+    Request { prompt, task: Task::Generate(Box::new(generate)) }
+}
+
+/// Prompts of random tokens, each another, so that none is in a cache already.
+struct Prompts {
+    state: u64,
+    vocab_size: u64,
+    len: usize,
+}
+
+impl Prompts {
+    fn new(vocab_size: usize, len: usize) -> Prompts {
+        Prompts { state: 1, vocab_size: vocab_size as u64, len }
+    }
+
+    fn next(&mut self) -> Vec<u32> {
+        (0..self.len).map(|_| (self.random() % self.vocab_size) as u32).collect()
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Spread {
+    /// Of at least one value.
+    fn of(mut values: Vec<f64>) -> Spread {
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            (values[middle - 1] + values[middle]) / 2.0
+        } else {
+            values[middle]
+        };
+        Spread { median, min: values[0], max: values[values.len() - 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two() {
+        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+    }
+
+    #[test]
+    fn prompts_differ_and_stay_inside_the_vocabulary() {
+        let mut prompts = Prompts::new(512, 100);
+        let (first, second) = (prompts.next(), prompts.next());
+        assert_ne!(first, second);
+        assert!(first.iter().chain(&second).all(|id| *id < 512));
+    }
+}

@@ -1,0 +1,279 @@
+//! `wen serve`: models over HTTP.
+
+use crate::exit::{Exit, Usage};
+use crate::sizes::{self, SizeArgs, Wishes};
+use crate::{loading, output};
+use anyhow::Context;
+use clap::ValueEnum;
+use engine::EngineOptions;
+use models::model::model_name;
+use models::{Model, ModelKind};
+use server::{ServedModel, Server, ServerOptions};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Threads for HTTP beside those that compute; a request costs them little.
+const HTTP_THREADS: usize = 2;
+/// Bytes of a file of keys.
+const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
+
+/// What to serve, and how.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wen serve --model models/Qwen3-0.6B
+  wen serve --model qwen=Qwen3-8B-Q4_K_M.gguf --model models/Qwen3-Embedding-0.6B --port 9000
+  WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0")]
+pub struct Args {
+    /// A model, and before = the name that requests use [default name: the last part of the path]; several are
+    /// allowed, and several names for one path
+    #[arg(long = "model", value_name = "[NAME=]MODEL", required = true)]
+    models: Vec<String>,
+    /// The address to listen on; 0.0.0.0 is all of them
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// A key that clients must present; several are allowed
+    #[arg(long = "api-key", value_name = "KEY", env = "WEN_API_KEY", hide_env_values = true)]
+    api_keys: Vec<String>,
+    /// A file with a key on each line
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// A host name, beside IP addresses and localhost, by which clients without a key may address the server
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    allowed_hosts: Vec<String>,
+    /// Tokens that each model's cache holds over all sequences [default: by memory]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    cache_tokens: Option<u32>,
+    /// Sequences that run at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    max_sequences: u16,
+    /// Requests that wait; one more is answered 429
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    queue: u16,
+    /// How to log to standard error; WEN_LOG sets what: error, warn, info, debug or trace
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: LogFormat,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object on each line.
+    Json,
+}
+
+/// A model and all names it is to be known by.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    path: PathBuf,
+    names: Vec<String>,
+}
+
+/// Serves until SIGTERM or Ctrl-C, then lets running requests end.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    start_log(args.log)?;
+    let listen = resolve(&args.host, args.port)?;
+    let keys = keys(&args)?;
+    let named = named_models(&args.models)?;
+    let models = named.iter().map(|named| loading::open(&named.path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let served = start_engines(&args, named, &models)?;
+    if !listen.ip().is_loopback() && keys.is_empty() {
+        tracing::warn!("{} can be reached from outside and asks for no key; set --api-key", listen.ip());
+    }
+    let mut options = ServerOptions::new(listen, served.clone());
+    options.api_keys = keys;
+    options.allowed_hosts = args.allowed_hosts;
+    let with_key = !options.api_keys.is_empty();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(options).await?;
+        models.iter().for_each(|model| loading::warm_up(model));
+        let shutdown = shutdown()?;
+        output::line(&banner(server.local_addr(), &served, with_key))?;
+        server.run(shutdown).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .with_env_var("WEN_LOG")
+        .from_env()
+        .map_err(|error| Usage(format!("WEN_LOG: {error}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Usage> {
+    let unknown =
+        |why: &dyn std::fmt::Display| Usage(format!("--host {host} is no address of this machine: {why}"));
+    let mut addresses = (host, port).to_socket_addrs().map_err(|error| unknown(&error))?;
+    addresses.next().ok_or_else(|| unknown(&"it has none"))
+}
+
+fn keys(args: &Args) -> anyhow::Result<Vec<String>> {
+    let mut keys = args.api_keys.clone();
+    if let Some(path) = &args.api_key_file {
+        let text =
+            read_key_file(path).with_context(|| format!("cannot read the keys in {}", path.display()))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let before = keys.len();
+        keys.extend(lines.map(str::to_owned));
+        if keys.len() == before {
+            return Err(Usage(format!("{} holds no key", path.display())).into());
+        }
+    }
+    Ok(keys)
+}
+
+fn read_key_file(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The models that `--model` asks for; names of one path come together, so that it is loaded once.
+fn named_models(args: &[String]) -> Result<Vec<Named>, Usage> {
+    let mut models: Vec<Named> = Vec::new();
+    for arg in args {
+        let (name, path) = match arg.split_once('=') {
+            // a path that has an = in it
+            _ if Path::new(arg).exists() => (None, Path::new(arg)),
+            Some((name, path)) if !name.is_empty() => (Some(name), Path::new(path)),
+            Some(_) => return Err(Usage(format!("--model {arg}: the name before = is empty"))),
+            None => (None, Path::new(arg)),
+        };
+        let name = name.map_or_else(|| model_name(path), str::to_owned);
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        match models.iter_mut().find(|model| model.path == path) {
+            Some(model) => model.names.push(name),
+            None => models.push(Named { path, names: vec![name] }),
+        }
+    }
+    Ok(models)
+}
+
+fn start_engines(args: &Args, named: Vec<Named>, models: &[Arc<Model>]) -> anyhow::Result<Vec<ServedModel>> {
+    let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
+    let budget = sizes::cache_budget(&models.iter().map(Arc::as_ref).collect::<Vec<_>>());
+    let wishes = Wishes {
+        cache_tokens: args.cache_tokens.map(|tokens| tokens as usize),
+        max_sequences: args.max_sequences.into(),
+        max_waiting: args.queue.into(),
+        cache_bytes: budget,
+    };
+    let start = |(named, model): (Named, &Arc<Model>)| {
+        let options = sizes::engine_options(model, &args.sizes, wishes)?;
+        let mut names = named.names.into_iter();
+        Ok(ServedModel {
+            id: names.next().unwrap_or_default(),
+            engine: loading::start(model.clone(), pool.clone(), options)?,
+            aliases: names.collect(),
+        })
+    };
+    named.into_iter().zip(models).map(start).collect()
+}
+
+/// Resolves at SIGTERM or Ctrl-C. From then on, another one ends the program at once.
+fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: running requests may end; the next signal cuts them off");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(Exit::Interrupted.code().into());
+        });
+    })
+}
+
+/// What is served where, and a command to try it.
+fn banner(address: SocketAddr, served: &[ServedModel], with_key: bool) -> String {
+    let mut text = format!("wen {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
+    for model in served {
+        let names: Vec<&str> = std::iter::once(&model.id).chain(&model.aliases).map(String::as_str).collect();
+        text.push_str(&format!(
+            "  {}: {}\n",
+            names.join(", "),
+            sizes_line(model.engine.model(), model.engine.options())
+        ));
+    }
+    if let Some(model) = served.first() {
+        let key = if with_key { " \\\n    -H \"Authorization: Bearer $WEN_API_KEY\"" } else { "" };
+        let (path, body) = example(model.engine.model().kind, &model.id);
+        text.push_str(&format!(
+            "try:\n  curl http://{address}{path} -H 'Content-Type: application/json'{key} \\\n    -d '{body}'"
+        ));
+    }
+    text
+}
+
+fn sizes_line(model: &Model, options: &EngineOptions) -> String {
+    let shape = model.lm.kv_cache_shape(options.cache_dtype, options.cache_tokens, 1);
+    let cache_bytes = shape.bytes_per_block().unwrap_or(usize::MAX) as u64;
+    format!(
+        "{}, {} parameters, weights {}; context {} tokens; cache {} tokens, up to {} in {}",
+        model.lm.config().architecture,
+        output::count(model.parameters),
+        output::bytes(model.weight_bytes),
+        output::thousands(options.context_length as u64),
+        output::thousands(options.cache_tokens as u64),
+        output::bytes(cache_bytes),
+        options.cache_dtype.name(),
+    )
+}
+
+/// A path and a body to try a model with.
+fn example(kind: ModelKind, name: &str) -> (&'static str, serde_json::Value) {
+    use serde_json::json;
+    match kind {
+        ModelKind::Generate => {
+            let messages = json!([{"role": "user", "content": "Hello"}]);
+            ("/v1/chat/completions", json!({"model": name, "messages": messages}))
+        }
+        ModelKind::Embed => ("/v1/embeddings", json!({"model": name, "input": "Hello"})),
+        ModelKind::Rerank => {
+            ("/v1/rerank", json!({"model": name, "query": "river", "documents": ["a stone", "the Yangtze"]}))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_path_share_its_model() {
+        let args = ["qwen-plus=/x/m", "/x/m", "other=/x/n"].map(str::to_owned);
+        let expected = [
+            Named { path: "/x/m".into(), names: vec!["qwen-plus".to_owned(), "m".to_owned()] },
+            Named { path: "/x/n".into(), names: vec!["other".to_owned()] },
+        ];
+        assert_eq!(named_models(&args).unwrap(), expected);
+        assert!(named_models(&["=/x/m".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! From a path to a model, and to an engine that runs it.
+
+use crate::progress::Progress;
+use anyhow::Context;
+use engine::{Engine, EngineOptions};
+use kernels::Pool;
+use models::{Model, ModelKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A path at which nothing is.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no file or directory {}", .0.display())]
+pub struct NoSuchModel(pub PathBuf);
+
+/// A model that cannot hold a conversation.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {why}", .path.display())]
+pub struct NotForChat {
+    /// The model.
+    pub path: PathBuf,
+    /// What it is instead.
+    pub why: &'static str,
+}
+
+/// Fails where nothing is, in plainer words than what would open it.
+pub fn check_exists(path: &Path) -> Result<(), NoSuchModel> {
+    if path.exists() { Ok(()) } else { Err(NoSuchModel(path.to_owned())) }
+}
+
+/// Opens the model at `path`. Its weights are mapped and not yet read.
+pub fn open(path: &Path) -> anyhow::Result<Arc<Model>> {
+    check_exists(path)?;
+    let _progress = Progress::spinner(format!("opening {}", path.display()));
+    let model = Model::open(path).with_context(|| cannot_load(path))?;
+    Ok(Arc::new(model))
+}
+
+/// Opens the model at `path`, which has to be one that can hold a conversation.
+pub fn open_for_chat(path: &Path) -> anyhow::Result<Arc<Model>> {
+    let model = open(path)?;
+    let why = match (model.kind, &model.chat_template) {
+        (ModelKind::Embed, _) => "makes embeddings; it does not chat",
+        (_, None) => "has no chat template, so it does not know conversations",
+        _ => return Ok(model),
+    };
+    Err(NotForChat { path: path.to_owned(), why }.into())
+}
+
+/// The head of an error about the model at `path`.
+pub fn cannot_load(path: &Path) -> String {
+    format!("cannot load the model {}", path.display())
+}
+
+/// Reads the weights into memory, so that the first request does not wait for the disk.
+pub fn warm_up(model: &Model) {
+    let progress = Progress::bytes("reading weights", model.weight_bytes);
+    model.checkpoint.warm_up(|done, _| progress.set(done));
+}
+
+/// Starts an engine for `model` that computes on `pool`.
+pub fn start(model: Arc<Model>, pool: Arc<Pool>, options: EngineOptions) -> anyhow::Result<Engine> {
+    Engine::start(model, pool, options).context("cannot start the engine's thread")
+}

@@ -1,0 +1,178 @@
+//! How large an engine's cache and context are, by flags and by what the machine has.
+
+use crate::exit::Usage;
+use crate::machine;
+use clap::ValueEnum;
+use engine::EngineOptions;
+use models::Model;
+use nn::DType;
+
+/// Tokens that one step computes at most: enough for the matrix products' full speed, and short enough that
+/// running answers do not stutter.
+const STEP_TOKENS: usize = 512;
+/// Whole contexts that the cache holds if memory allows and nothing else is asked for.
+const CACHED_CONTEXTS: usize = 4;
+/// The share of memory that the cache may take by default: the rest is for activations and for everybody else.
+const CACHE_SHARE: u64 = 2;
+/// The cache where the system does not say how much memory there is.
+const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 1 << 30;
+/// The smallest cache that makes sense.
+const MIN_CACHE_TOKENS: usize = 256;
+
+/// Sizes that every command with an engine can be told.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Memory and threads")]
+pub struct SizeArgs {
+    /// Longest sequence, prompt and answer together [default: the model's, or what memory allows]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Type of the key-value cache; auto is f32 for float32 checkpoints and bf16 for all others
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub kv_type: KvType,
+    /// Processor threads [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// The type of the key-value cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvType {
+    /// By the checkpoint.
+    Auto,
+    /// 32 bits, exact.
+    F32,
+    /// 16 bits with a small range.
+    F16,
+    /// 16 bits with a small precision.
+    Bf16,
+}
+
+impl KvType {
+    /// The storage type for a model whose weights are mostly `weights`.
+    pub fn dtype(self, weights: DType) -> DType {
+        match self {
+            KvType::Auto if weights == DType::F32 => DType::F32,
+            KvType::Auto | KvType::Bf16 => DType::BF16,
+            KvType::F32 => DType::F32,
+            KvType::F16 => DType::F16,
+        }
+    }
+}
+
+impl SizeArgs {
+    /// Threads to compute with.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(machine::threads, usize::from)
+    }
+
+    /// The cache type for `model`.
+    pub fn cache_dtype(&self, model: &Model) -> DType {
+        self.kv_type.dtype(model.lm.config().dtype)
+    }
+}
+
+/// What an engine is asked to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// Tokens in the cache, if it was said.
+    pub cache_tokens: Option<usize>,
+    /// Sequences that run at once.
+    pub max_sequences: usize,
+    /// Requests that wait.
+    pub max_waiting: usize,
+    /// Bytes that the cache may take where nothing else is said.
+    pub cache_bytes: u64,
+}
+
+/// Bytes that the caches of `models` may take, each.
+pub fn cache_budget(models: &[&Model]) -> u64 {
+    let weights: u64 = models.iter().map(|model| model.weight_bytes).sum();
+    let count = models.len().max(1) as u64;
+    match machine::available_memory() {
+        // the weights' pages count as available, but the engine needs them
+        Some(available) => available.saturating_sub(weights) / CACHE_SHARE / count,
+        None => UNKNOWN_MEMORY_CACHE_BYTES / count,
+    }
+}
+
+/// Sizes for `model` by flags, wishes and memory.
+///
+/// # Errors
+/// When what was asked for contradicts itself or the model.
+pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<EngineOptions, Usage> {
+    let cache_dtype = args.cache_dtype(model);
+    let config = model.lm.config();
+    let per_token = config.kv_cache_shape(cache_dtype, 1, 1).bytes_per_block().unwrap_or(usize::MAX).max(1);
+    let affordable = usize::try_from(wishes.cache_bytes).unwrap_or(usize::MAX) / per_token;
+    let affordable = affordable.max(MIN_CACHE_TOKENS);
+    let context_length = context(config.context_length, args.context, wishes.cache_tokens, affordable)?;
+    let contexts = wishes.max_sequences.min(CACHED_CONTEXTS);
+    // a context that was asked for fits at least once, whatever memory says
+    let default = context_length.saturating_mul(contexts).min(affordable).max(context_length);
+    Ok(EngineOptions {
+        cache_tokens: wishes.cache_tokens.unwrap_or(default),
+        cache_dtype,
+        step_tokens: STEP_TOKENS,
+        max_sequences: wishes.max_sequences,
+        max_waiting: wishes.max_waiting,
+        context_length,
+    })
+}
+
+/// The longest sequence: as asked for, or the model's within the cache.
+fn context(
+    of_model: usize,
+    asked: Option<u32>,
+    cache_tokens: Option<usize>,
+    affordable: usize,
+) -> Result<usize, Usage> {
+    match asked.map(|tokens| tokens as usize) {
+        Some(asked) if asked > of_model => {
+            Err(Usage(format!("--context {asked} is over the model's context of {of_model} tokens")))
+        }
+        Some(asked) if cache_tokens.is_some_and(|cache| cache < asked) => Err(Usage(format!(
+            "--context {asked} does not fit into --cache-tokens {}; raise that, or lower the context",
+            cache_tokens.unwrap_or_default()
+        ))),
+        Some(asked) => Ok(asked),
+        None => Ok(of_model.min(cache_tokens.unwrap_or(affordable))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_exact_where_the_weights_are() {
+        for (kv_type, weights, expected) in [
+            (KvType::Auto, DType::F32, DType::F32),
+            (KvType::Auto, DType::BF16, DType::BF16),
+            (KvType::Auto, DType::Q4_K, DType::BF16),
+            (KvType::F16, DType::F32, DType::F16),
+            (KvType::F32, DType::Q8_0, DType::F32),
+        ] {
+            assert_eq!(kv_type.dtype(weights), expected, "{kv_type:?} {weights:?}");
+        }
+    }
+
+    #[test]
+    fn the_context_is_the_models_unless_memory_or_a_flag_says_less() {
+        for (asked, cache, affordable, expected) in [
+            (None, None, 100_000, Ok(32_768)),
+            (None, None, 5_000, Ok(5_000)),
+            (None, Some(1_000), 5_000, Ok(1_000)),
+            (Some(20_000), None, 5_000, Ok(20_000)),
+            (Some(20_000), Some(30_000), 5_000, Ok(20_000)),
+            (Some(20_000), Some(10_000), 5_000, Err("does not fit into --cache-tokens 10000")),
+            (Some(40_000), None, 5_000, Err("is over the model's context of 32768 tokens")),
+        ] {
+            let found = context(32_768, asked, cache, affordable);
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(found), Err(expected)) => assert!(found.to_string().contains(expected), "{found}"),
+                (found, _) => panic!("{asked:?} {cache:?}: {found:?}"),
+            }
+        }
+    }
+}
