@@ -16,9 +16,9 @@ mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 
-pub(crate) use added::Piece;
+pub(crate) use added::{AddedTokens, Mark};
 
-use added::AddedTokens;
+use added::Piece;
 use bpe::{Bpe, Scratch};
 use detokenizer::{Decoding, TextStream};
 use normalizer::Normalizer;
@@ -172,6 +172,23 @@ impl Tokenizer {
     /// Whether `id` is an added token: cut out of text as a whole, special or not (`<think>`).
     pub fn is_added(&self, id: u32) -> bool {
         self.vocabulary.is_added(id)
+    }
+
+    /// All added tokens.
+    pub(crate) fn added_tokens(&self) -> &AddedTokens {
+        &self.added
+    }
+
+    /// Ids of text in which added tokens are meant as such, unless `sentinel` breaks them up; it is left out.
+    pub(crate) fn encode_guarded(&self, text: &str, sentinel: char) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for piece in self.added.split(text) {
+            match piece {
+                Piece::Added(id) => ids.push(id),
+                Piece::Text(text, at) => self.encode_raw(&text.replace(sentinel, ""), at == 0, &mut ids),
+            }
+        }
+        ids
     }
 
     fn encode_raw(&self, text: &str, first: bool, ids: &mut Vec<u32>) {
