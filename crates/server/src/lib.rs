@@ -1,10 +1,28 @@
 //! The HTTP service: OpenAI's wire contract over the engine.
 //!
 //! [`Server::bind`] takes the socket, [`Server::run`] serves until it is told to stop and then drains.
+//!
+//! A request's way: [`accept`] (connections and their timeouts) → [`router`] (id, key, route) → [`json`] (bounded
+//! body to a type) → a module of [`openai`] (checks, prompt, engine, answer) → [`sse`] or JSON. Whatever goes wrong
+//! is an [`error::ApiError`].
 
+pub mod accept;
+pub mod activity;
+pub mod auth;
+pub mod error;
+pub mod generation;
+pub mod health;
+pub mod json;
+pub mod lifecycle;
 pub mod limits;
+pub mod metrics;
+pub mod openai;
+pub mod openapi;
 pub mod options;
+pub mod router;
 pub mod server;
+pub mod sse;
+pub mod state;
 
 pub use options::{Limits, ServedModel, ServerOptions, Timeouts};
 pub use server::{Server, ServerError};

@@ -1,17 +1,23 @@
 //! A server from its socket to its end.
 
+use crate::accept::serve;
+use crate::limits::MAX_BODY_BYTES;
 use crate::options::ServerOptions;
+use crate::router::router;
+use crate::state::App;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// A server that has its socket and waits for [`Server::run`].
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    app: Arc<App>,
 }
 
-/// Why a server cannot start or go on.
+/// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Somebody else has the port.
@@ -36,6 +42,10 @@ pub enum ServerError {
 impl Server {
     /// Checks the options and takes the socket; nothing is answered before [`Self::run`].
     pub async fn bind(options: ServerOptions) -> Result<Server, ServerError> {
+        if options.limits.body_bytes > MAX_BODY_BYTES {
+            let message = format!("a body of {} bytes is over {MAX_BODY_BYTES}", options.limits.body_bytes);
+            return Err(ServerError::Options(message));
+        }
         let address = options.listen;
         let listen = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::AddrInUse => ServerError::AddressInUse { address },
@@ -43,7 +53,8 @@ impl Server {
         };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Server { listener, address })
+        let app = Arc::new(App::new(options)?);
+        Ok(Server { listener, address, app })
     }
 
     /// Where it listens.
@@ -54,8 +65,8 @@ impl Server {
     /// Serves until `shutdown` resolves. Then `/readyz` and new requests answer 503, running ones go on for at most
     /// [`crate::Timeouts::drain`], and streams that are cut get an error event.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let _ = self.listener;
-        shutdown.await;
-        todo!()
+        let router = router(self.app.clone());
+        serve(self.listener, self.app, router, shutdown).await;
+        Ok(())
     }
 }
