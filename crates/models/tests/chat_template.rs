@@ -309,7 +309,7 @@ fn no_template_renders_beyond_its_limits() {
 
 #[test]
 fn the_largest_prompts_render() {
-    let message = |n: usize| json!({"role": if n % 2 == 0 { "user" } else { "assistant" }, "content": "word ".repeat(300)});
+    let message = |n: usize| json!({"role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "content": "word ".repeat(300)});
     let many = RenderInput { messages: (0..4096).map(message).collect(), ..RenderInput::default() };
     assert!(QWEN3.render(&many).is_ok());
     let long = RenderInput {
