@@ -5,7 +5,7 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, SimpleVob, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use models::Tokenizer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
@@ -127,10 +127,10 @@ impl Grammars {
     /// Compiles `spec` within its limits on size, depth and time.
     pub fn compile(&self, spec: &ConstraintSpec) -> Result<Constraint, ConstraintError> {
         let grammar = match spec {
-            ConstraintSpec::JsonObject => TopLevelGrammar::from_json_schema(any_object()),
+            ConstraintSpec::JsonObject => TopLevelGrammar::from_json_schema(answer_layout(any_object())),
             ConstraintSpec::JsonSchema(schema) => {
                 check_schema(schema)?;
-                TopLevelGrammar::from_json_schema(schema.clone())
+                TopLevelGrammar::from_json_schema(answer_layout(schema.clone()))
             }
             ConstraintSpec::ToolCalls { functions, required, parallel } => {
                 functions.iter().filter_map(|(_, schema)| schema.as_ref()).try_for_each(check_schema)?;
@@ -181,7 +181,7 @@ impl Grammars {
         );
         for (i, (name, schema)) in functions.iter().enumerate() {
             let head = format!(r#"{{"name": {}, "arguments": "#, Value::from(name.as_str()));
-            let schema = schema.clone().unwrap_or_else(any_object);
+            let schema = call_layout(schema.clone().unwrap_or_else(any_object));
             // writing to a String cannot fail
             let _ = writeln!(lark, "call_{i}: {} args_{i} \"}}\"", Value::from(head));
             let _ = writeln!(lark, "args_{i}: %json {schema}");
@@ -191,7 +191,34 @@ impl Grammars {
 }
 
 fn any_object() -> Value {
-    serde_json::json!({ "type": "object" })
+    json!({ "type": "object" })
+}
+
+/// White space as people and models write JSON, compact or indented, but never without end: a model that has lost its
+/// way would fill its answer with it.
+fn answer_layout(schema: Value) -> Value {
+    with_layout(schema, json!({ "whitespace_pattern": r"\x20|\n\x20{0,16}" }))
+}
+
+/// White space as Python's `json.dumps` puts it, which is how chat templates show calls to models.
+fn call_layout(schema: Value) -> Value {
+    with_layout(
+        schema,
+        json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " }),
+    )
+}
+
+/// `schema` with llguidance's own options, in place of any that it brings itself.
+fn with_layout(schema: Value, layout: Value) -> Value {
+    match schema {
+        Value::Object(mut fields) => {
+            fields.insert("x-guidance".to_owned(), layout);
+            Value::Object(fields)
+        }
+        // `true` and `{}` both accept anything
+        Value::Bool(true) => with_layout(json!({}), layout),
+        other => other,
+    }
 }
 
 /// Refuses a schema that would cost more to compile than an answer is worth.
