@@ -4,12 +4,12 @@
 //! positions, so a row's sums have one order whether it comes in a prompt or alone.
 
 use crate::decode::decode_body;
-use crate::matmul::{F32, tile};
+use crate::matmul::tile;
 use crate::pool::Parts;
-use crate::simd::{MAX_LANES, Simd, simd_kernel};
+use crate::simd::{F32, MAX_LANES, Simd, simd_kernel};
 use crate::{DType, Pool};
 use half::{bf16, f16};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// One layer's keys or values: blocks of `[kv_heads, block_tokens, head_dim]` in `dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
 /// Queries and keys of a tile of scores.
@@ -210,58 +210,50 @@ unsafe fn attend_body<S: Simd>(
     let (queries, keys) = ((rows * group).next_multiple_of(TILE_QUERIES), tokens.next_multiple_of(TILE_KEYS));
     // query `i` is row `from + i / group` and head `kv_head * group + i % group`
     let place = |i: usize| ((seq.start + from + i / group) * shape.heads + kv_head * group + i % group) * dim;
-    SCRATCH.with_borrow_mut(|s| {
-        reset(&mut s.queries, queries * width);
-        reset(&mut s.sums, queries * width);
-        reset(&mut s.keys, keys * width);
-        reset(&mut s.values, tokens * width);
-        s.scores.resize(queries * keys, 0.0);
-        s.softmax.clear();
-        s.softmax.resize(rows * group, (f32::NEG_INFINITY, 0.0));
-        for i in 0..rows * group {
-            s.queries[i * width..][..dim].copy_from_slice(&q[place(i)..][..dim]);
-        }
-        let visible = |row: usize| {
-            let position = seq.past + from + row;
-            shape.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
-        };
-        for block in visible(0).start / tokens..visible(rows - 1).end.div_ceil(tokens) {
-            let first = block * tokens;
-            let count = tokens.min(visible(rows - 1).end - first);
-            // SAFETY: the caller's promise on the instruction set; all vectors are padded to `width`.
-            unsafe {
-                load_block::<S>(cache.keys, layout, seq.blocks[block], kv_head, count, width, &mut s.keys);
-                load_block::<S>(
-                    cache.values,
-                    layout,
-                    seq.blocks[block],
-                    kv_head,
-                    count,
-                    width,
-                    &mut s.values,
-                );
-                score_block::<S>(&s.queries, &s.keys, queries, keys, width, &mut s.scores);
-                for i in 0..rows * group {
-                    let seen = visible(i / group);
-                    let seen = seen.start.max(first)..seen.end.min(first + tokens);
-                    if seen.is_empty() {
-                        continue;
-                    }
-                    let seen = seen.start - first..seen.end - first;
-                    let weights = &mut s.scores[i * keys..][seen.clone()];
-                    let keep = soften::<S>(weights, shape.scale, &mut s.softmax[i]);
-                    let values = &s.values[seen.start * width..];
-                    accumulate::<S>(&mut s.sums[i * width..][..width], keep, weights, values);
+    let mut s = SCRATCH.take();
+    reset(&mut s.queries, queries * width);
+    reset(&mut s.sums, queries * width);
+    reset(&mut s.keys, keys * width);
+    reset(&mut s.values, tokens * width);
+    s.scores.resize(queries * keys, 0.0);
+    s.softmax.clear();
+    s.softmax.resize(rows * group, (f32::NEG_INFINITY, 0.0));
+    for i in 0..rows * group {
+        s.queries[i * width..][..dim].copy_from_slice(&q[place(i)..][..dim]);
+    }
+    let visible = |row: usize| {
+        let position = seq.past + from + row;
+        shape.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
+    };
+    for block in visible(0).start / tokens..visible(rows - 1).end.div_ceil(tokens) {
+        let first = block * tokens;
+        let count = tokens.min(visible(rows - 1).end - first);
+        // SAFETY: the caller's promise on the instruction set; all vectors are padded to `width`.
+        unsafe {
+            load_block::<S>(cache.keys, layout, seq.blocks[block], kv_head, count, width, &mut s.keys);
+            load_block::<S>(cache.values, layout, seq.blocks[block], kv_head, count, width, &mut s.values);
+            score_block::<S>(&s.queries, &s.keys, queries, keys, width, &mut s.scores);
+            for i in 0..rows * group {
+                let seen = visible(i / group);
+                let seen = seen.start.max(first)..seen.end.min(first + tokens);
+                if seen.is_empty() {
+                    continue;
                 }
+                let seen = seen.start - first..seen.end - first;
+                let weights = &mut s.scores[i * keys..][seen.clone()];
+                let keep = soften::<S>(weights, shape.scale, &mut s.softmax[i]);
+                let values = &s.values[seen.start * width..];
+                accumulate::<S>(&mut s.sums[i * width..][..width], keep, weights, values);
             }
         }
-        for i in 0..rows * group {
-            let total = s.softmax[i].1;
-            // SAFETY: each query has its own place in `out`.
-            let out = unsafe { out.part(place(i), dim) };
-            out.iter_mut().zip(&s.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
-        }
-    });
+    }
+    for i in 0..rows * group {
+        let total = s.softmax[i].1;
+        // SAFETY: each query has its own place in `out`.
+        let out = unsafe { out.part(place(i), dim) };
+        out.iter_mut().zip(&s.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
+    }
+    SCRATCH.set(s);
 }
 
 fn reset(values: &mut Vec<f32>, len: usize) {
@@ -314,6 +306,7 @@ unsafe fn score_block<S: Simd>(
                     q,
                     k,
                     width,
+                    0,
                     [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES],
                 )
             };
@@ -336,21 +329,27 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f3
         *score *= scale;
         largest = largest.max(*score);
     }
-    let mut step = [0.0f32; MAX_LANES];
-    // SAFETY: `step` holds a vector.
+    let mut keep = [*max];
+    // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        let mut exp = |x: &mut [f32]| {
-            x.iter().zip(&mut step).for_each(|(x, s)| *s = x - largest);
-            S::store(step.as_mut_ptr(), S::exp(S::load(step.as_ptr())));
-            x.copy_from_slice(&step[..x.len()]);
-        };
-        let mut keep = [*max];
-        exp(&mut keep);
-        scores.chunks_mut(S::LANES).for_each(&mut exp);
-        *max = largest;
-        *total = scores.iter().fold(*total * keep[0], |sum, w| sum + w);
-        keep[0]
+        exp_minus::<S>(&mut keep, largest);
+        for scores in scores.chunks_mut(S::LANES) {
+            exp_minus::<S>(scores, largest);
+        }
     }
+    *max = largest;
+    *total = scores.iter().fold(*total * keep[0], |sum, w| sum + w);
+    keep[0]
+}
+
+/// `x = e^(x - largest)` for at most a vector of values.
+#[inline(always)]
+unsafe fn exp_minus<S: Simd>(x: &mut [f32], largest: f32) {
+    let mut step = [0.0f32; MAX_LANES];
+    step.iter_mut().zip(&*x).for_each(|(s, x)| *s = x - largest);
+    // SAFETY: `step` holds a vector.
+    unsafe { S::store(step.as_mut_ptr(), S::exp(S::load(step.as_ptr()))) };
+    x.copy_from_slice(&step[..x.len()]);
 }
 
 /// Vectors of sums that stay in registers.

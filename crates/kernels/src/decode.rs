@@ -1,7 +1,7 @@
 //! Stored rows to float32, exactly. Block layouts: ggml's `block_q*` structures.
 
 use crate::DType;
-use crate::simd::{MAX_LANES, Simd, simd_kernel};
+use crate::simd::{Bf16, F16, MAX_LANES, Simd, Stored, simd_kernel};
 use half::f16;
 
 /// Decodes one stored row into float32, exactly.
@@ -29,80 +29,98 @@ pub(crate) unsafe fn decode_body<S: Simd>(dtype: DType, bytes: &[u8], out: &mut 
     unsafe {
         match dtype {
             DType::F32 => std::ptr::copy_nonoverlapping(bytes.as_ptr(), out.as_mut_ptr().cast(), bytes.len()),
-            DType::F16 => widen::<S>(bytes, out, |p| S::load_f16(p)),
-            DType::BF16 => widen::<S>(bytes, out, |p| S::load_bf16(p)),
-            DType::Q8_0 => blocks.for_each(|(b, out)| scaled::<S>(&b[2..], f16_at(b, 0), out)),
-            DType::Q4_0 => blocks.for_each(|(b, out)| {
-                let q = nibbles(&b[2..18]);
-                scaled::<S>(as_bytes(&q.map(|q| q as i8 - 8)), f16_at(b, 0), out)
-            }),
-            DType::Q4_1 => blocks.for_each(|(b, out)| {
-                let q = nibbles(&b[4..20]);
-                affine::<S>(&q, f16_at(b, 0), f16_at(b, 2), out)
-            }),
-            DType::Q5_0 => blocks.for_each(|(b, out)| {
-                let q = fifth_bits(nibbles(&b[6..22]), &b[2..6]);
-                scaled::<S>(as_bytes(&q.map(|q| q as i8 - 16)), f16_at(b, 0), out)
-            }),
-            DType::Q5_1 => blocks.for_each(|(b, out)| {
-                let q = fifth_bits(nibbles(&b[8..24]), &b[4..8]);
-                affine::<S>(&q, f16_at(b, 0), f16_at(b, 2), out)
-            }),
-            DType::Q4_K => blocks.for_each(|(b, out)| {
-                let (d, dmin, qs) = (f16_at(b, 0), f16_at(b, 2), &b[16..144]);
-                for s in 0..8 {
-                    let (scale, min) = scale_min(&b[4..16], s);
-                    let q: [u8; 32] = std::array::from_fn(|l| qs[s / 2 * 32 + l] >> (4 * (s % 2)) & 15);
-                    affine::<S>(&q, d * scale, -(dmin * min), &mut out[s * 32..][..32]);
+            DType::F16 => widen::<S, F16>(bytes, out),
+            DType::BF16 => widen::<S, Bf16>(bytes, out),
+            DType::Q8_0 => {
+                for (b, out) in blocks {
+                    scaled::<S>(&b[2..], f16_at(b, 0), out);
                 }
-            }),
-            DType::Q5_K => blocks.for_each(|(b, out)| {
-                let (d, dmin, qh, qs) = (f16_at(b, 0), f16_at(b, 2), &b[16..48], &b[48..176]);
-                for s in 0..8 {
-                    let (scale, min) = scale_min(&b[4..16], s);
-                    let q: [u8; 32] = std::array::from_fn(|l| {
-                        (qs[s / 2 * 32 + l] >> (4 * (s % 2)) & 15) | (qh[l] >> s & 1) << 4
-                    });
-                    affine::<S>(&q, d * scale, -(dmin * min), &mut out[s * 32..][..32]);
+            }
+            DType::Q4_0 => {
+                for (b, out) in blocks {
+                    let q = nibbles(&b[2..18]);
+                    scaled::<S>(as_bytes(&q.map(|q| q as i8 - 8)), f16_at(b, 0), out)
                 }
-            }),
-            DType::Q6_K => blocks.for_each(|(b, out)| {
-                let d = f16_at(b, 208);
-                // two halves of 128 values; in each, 4 runs of 32 share 64 low bytes and 32 high bytes
-                for run in 0..8 {
-                    let (half, r) = (run / 4, run % 4);
-                    let (low, high) = (&b[half * 64..][..64], &b[128 + half * 32..][..32]);
-                    let q: [i8; 32] = std::array::from_fn(|l| {
-                        let four = low[r % 2 * 32 + l] >> (4 * (r / 2)) & 15;
-                        (four | (high[l] >> (2 * r) & 3) << 4) as i8 - 32
-                    });
-                    for part in 0..2 {
-                        let scale = f32::from(b[192 + run * 2 + part] as i8);
-                        let (q, out) =
-                            (&as_bytes(&q)[part * 16..][..16], &mut out[run * 32 + part * 16..][..16]);
-                        scaled::<S>(q, d * scale, out);
+            }
+            DType::Q4_1 => {
+                for (b, out) in blocks {
+                    let q = nibbles(&b[4..20]);
+                    affine::<S>(&q, f16_at(b, 0), f16_at(b, 2), out)
+                }
+            }
+            DType::Q5_0 => {
+                for (b, out) in blocks {
+                    let q = fifth_bits(nibbles(&b[6..22]), &b[2..6]);
+                    scaled::<S>(as_bytes(&q.map(|q| q as i8 - 16)), f16_at(b, 0), out)
+                }
+            }
+            DType::Q5_1 => {
+                for (b, out) in blocks {
+                    let q = fifth_bits(nibbles(&b[8..24]), &b[4..8]);
+                    affine::<S>(&q, f16_at(b, 0), f16_at(b, 2), out)
+                }
+            }
+            DType::Q4_K => {
+                for (b, out) in blocks {
+                    let (d, dmin, qs) = (f16_at(b, 0), f16_at(b, 2), &b[16..144]);
+                    for s in 0..8 {
+                        let (scale, min) = scale_min(&b[4..16], s);
+                        let q: [u8; 32] = std::array::from_fn(|l| qs[s / 2 * 32 + l] >> (4 * (s % 2)) & 15);
+                        affine::<S>(&q, d * scale, -(dmin * min), &mut out[s * 32..][..32]);
                     }
                 }
-            }),
+            }
+            DType::Q5_K => {
+                for (b, out) in blocks {
+                    let (d, dmin, qh, qs) = (f16_at(b, 0), f16_at(b, 2), &b[16..48], &b[48..176]);
+                    for s in 0..8 {
+                        let (scale, min) = scale_min(&b[4..16], s);
+                        let q: [u8; 32] = std::array::from_fn(|l| {
+                            (qs[s / 2 * 32 + l] >> (4 * (s % 2)) & 15) | (qh[l] >> s & 1) << 4
+                        });
+                        affine::<S>(&q, d * scale, -(dmin * min), &mut out[s * 32..][..32]);
+                    }
+                }
+            }
+            DType::Q6_K => {
+                for (b, out) in blocks {
+                    let d = f16_at(b, 208);
+                    // two halves of 128 values; in each, 4 runs of 32 share 64 low bytes and 32 high bytes
+                    for run in 0..8 {
+                        let (half, r) = (run / 4, run % 4);
+                        let (low, high) = (&b[half * 64..][..64], &b[128 + half * 32..][..32]);
+                        let q: [i8; 32] = std::array::from_fn(|l| {
+                            let four = low[r % 2 * 32 + l] >> (4 * (r / 2)) & 15;
+                            (four | (high[l] >> (2 * r) & 3) << 4) as i8 - 32
+                        });
+                        for part in 0..2 {
+                            let scale = f32::from(b[192 + run * 2 + part] as i8);
+                            let (q, out) =
+                                (&as_bytes(&q)[part * 16..][..16], &mut out[run * 32 + part * 16..][..16]);
+                            scaled::<S>(q, d * scale, out);
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn widen<S: Simd>(bytes: &[u8], out: &mut [f32], load: impl Fn(*const u16) -> S::V) {
+unsafe fn widen<S: Simd, T: Stored<Word = u16>>(bytes: &[u8], out: &mut [f32]) {
     let n = out.len();
     let (from, to) = (bytes.as_ptr().cast::<u16>(), out.as_mut_ptr());
     let whole = n - n % S::LANES;
     // SAFETY: reads and writes stay below `n`; the rest goes through a padded copy.
     unsafe {
         for i in (0..whole).step_by(S::LANES) {
-            S::store(to.add(i), load(from.add(i)));
+            S::store(to.add(i), T::load::<S>(from.add(i)));
         }
         if whole < n {
             let mut rest = [0u16; MAX_LANES];
             std::ptr::copy_nonoverlapping(from.add(whole), rest.as_mut_ptr(), n - whole);
             let mut wide = [0.0f32; MAX_LANES];
-            S::store(wide.as_mut_ptr(), load(rest.as_ptr()));
+            S::store(wide.as_mut_ptr(), T::load::<S>(rest.as_ptr()));
             std::ptr::copy_nonoverlapping(wide.as_ptr(), to.add(whole), n - whole);
         }
     }

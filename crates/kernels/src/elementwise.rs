@@ -129,21 +129,27 @@ simd_kernel! {
 unsafe fn silu_mul_body<S: Simd>(gate: &mut [f32], up: &[f32]) {
     // SAFETY: pointers are to whole vectors, of the slices or of padded copies.
     unsafe {
-        let step = |gate: *mut f32, up: *const f32| {
-            let g = S::load(gate);
-            let e = S::exp(S::mul(g, S::splat(-1.0)));
-            S::store(gate, S::mul(S::div(g, S::add(S::splat(1.0), e)), S::load(up)));
-        };
         let whole = gate.len() - gate.len() % S::LANES;
         for i in (0..whole).step_by(S::LANES) {
-            step(gate.as_mut_ptr().add(i), up.as_ptr().add(i));
+            silu_mul_step::<S>(gate.as_mut_ptr().add(i), up.as_ptr().add(i));
         }
         let rest = gate.len() - whole;
         let (mut g, mut u) = ([0.0f32; MAX_LANES], [0.0f32; MAX_LANES]);
         g[..rest].copy_from_slice(&gate[whole..]);
         u[..rest].copy_from_slice(&up[whole..]);
-        step(g.as_mut_ptr(), u.as_ptr());
+        silu_mul_step::<S>(g.as_mut_ptr(), u.as_ptr());
         gate[whole..].copy_from_slice(&g[..rest]);
+    }
+}
+
+/// One vector of [`silu_mul`].
+#[inline(always)]
+unsafe fn silu_mul_step<S: Simd>(gate: *mut f32, up: *const f32) {
+    // SAFETY: the caller's promise on the pointers and the instruction set.
+    unsafe {
+        let g = S::load(gate);
+        let e = S::exp(S::mul(g, S::splat(-1.0)));
+        S::store(gate, S::mul(S::div(g, S::add(S::splat(1.0), e)), S::load(up)));
     }
 }
 

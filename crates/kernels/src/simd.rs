@@ -2,6 +2,10 @@
 //!
 //! A kernel body is generic over [`Simd`] and inlined into one `#[target_feature]` function for each
 //! instruction set by [`simd_kernel!`]. So variants differ only in the one-line functions of this file.
+//!
+//! A body uses vectors in functions that are `#[inline(always)]`, and in no closure but those of `array::from_fn`: a
+//! closure that stays a function of its own is compiled without the instruction set, each operation a call (measured:
+//! 12 times slower).
 
 /// Vectors of float32. `LANES` fixes the order of every sum, so results are the same on one instruction set
 /// and may differ in the last bits between two.
@@ -34,6 +38,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     unsafe fn load_f16(p: *const u16) -> Self::V;
     unsafe fn load_i8(p: *const i8) -> Self::V;
+
+    /// Asks for a cache line, which may lie anywhere.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const u8) {}
 
     /// The lanes' sum, folded in halves.
     #[inline(always)]
@@ -164,6 +172,10 @@ pub(crate) mod x86 {
         type V = __m256;
 
         #[inline(always)]
+        unsafe fn prefetch(p: *const u8) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
             unsafe { _mm256_set1_ps(x) }
         }
@@ -236,6 +248,10 @@ pub(crate) mod x86 {
         const WIDE_TILE: bool = true;
         type V = __m512;
 
+        #[inline(always)]
+        unsafe fn prefetch(p: *const u8) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
             unsafe { _mm512_set1_ps(x) }
@@ -378,6 +394,46 @@ pub(crate) mod arm {
             let v = unsafe { p.cast::<[i8; 4]>().read_unaligned() }.map(f32::from);
             unsafe { vld1q_f32(v.as_ptr()) }
         }
+    }
+}
+
+/// A storage type of two or four bytes that loads straight into a vector.
+pub(crate) trait Stored {
+    /// One stored value.
+    type Word: Copy + Default;
+    /// # Safety
+    /// As for [`Simd`].
+    unsafe fn load<S: Simd>(p: *const Self::Word) -> S::V;
+}
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
+
+impl Stored for F32 {
+    type Word = f32;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const f32) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load(p) }
+    }
+}
+
+impl Stored for F16 {
+    type Word = u16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load_f16(p) }
+    }
+}
+
+impl Stored for Bf16 {
+    type Word = u16;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load_bf16(p) }
     }
 }
 
