@@ -86,8 +86,10 @@ pub enum ModelError {
         /// What is wrong with it.
         source: TemplateError,
     },
-    /// An embedding model that makes its vectors in another way than taking the last token's.
-    #[error("{}: {found} is not supported; known are last-token pooling and normalisation", .path.display())]
+    /// A model that makes its vectors or scores in another way than is known here.
+    #[error(
+        "{}: {found} is not supported; known are last-token pooling, normalisation, and a score of two tokens", .path.display()
+    )]
     Pooling {
         /// The file that says so.
         path: PathBuf,

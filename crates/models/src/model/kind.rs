@@ -44,8 +44,8 @@ impl ModelKind {
         if let Some(metadata) = checkpoint.gguf() {
             return of_gguf(path, metadata);
         }
-        if makes_vectors(path)? {
-            return Ok(ModelKind::Embed);
+        if let Some(kind) = by_modules(path)? {
+            return Ok(kind);
         }
         let name: NameField = read_json(&path.join("config.json"))?.unwrap_or_default();
         let names = [model_name(path), name.name.unwrap_or_default()];
@@ -92,30 +92,50 @@ fn of_gguf(path: &Path, metadata: &GgufMetadata) -> Result<ModelKind, ModelError
     Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
 }
 
-/// Whether the directory is an embedding model of sentence-transformers, whose every step is known.
-fn makes_vectors(dir: &Path) -> Result<bool, ModelError> {
+/// What sentence-transformers makes of the directory, if it is one of its own; every step of it must be known.
+fn by_modules(dir: &Path) -> Result<Option<ModelKind>, ModelError> {
     let list = dir.join("modules.json");
     let Some(modules) = read_json::<Vec<Module>>(&list)? else {
         return match dir.join("1_Pooling").is_dir() {
-            true => check_pooling(&dir.join("1_Pooling")).map(|()| true),
-            false => Ok(false),
+            true => check_pooling(&dir.join("1_Pooling")).map(|()| Some(ModelKind::Embed)),
+            false => Ok(None),
         };
     };
+    let mut kind = None;
     for module in &modules {
         match module.r#type.rsplit('.').next() {
             Some("Transformer" | "Normalize") => {}
-            Some("Pooling") if is_plain(&module.path) => check_pooling(&dir.join(&module.path))?,
+            Some("Pooling") if is_plain(&module.path) => {
+                check_pooling(&dir.join(&module.path))?;
+                kind = Some(ModelKind::Embed);
+            }
+            Some("LogitScore") if is_plain(&module.path) => {
+                check_score(&dir.join(&module.path))?;
+                kind = Some(ModelKind::Rerank);
+            }
             _ => {
                 return Err(ModelError::Pooling { path: list, found: format!("module `{}`", module.r#type) });
             }
         }
     }
-    Ok(true)
+    Ok(kind)
 }
 
 /// Whether `path` names a folder inside its directory.
 fn is_plain(path: &str) -> bool {
     !path.is_empty() && !path.starts_with('.') && !path.contains(['/', '\\', ':', '\0'])
+}
+
+/// Checks that the score described in `dir` is that of one answer against another, `yes` against `no`, and not of one
+/// alone.
+fn check_score(dir: &Path) -> Result<(), ModelError> {
+    let path = dir.join("config.json");
+    let fields: BTreeMap<String, serde_json::Value> = read_json(&path)?.unwrap_or_default();
+    let has_id = |field: &str| fields.get(field).is_some_and(serde_json::Value::is_u64);
+    match has_id("true_token_id") && has_id("false_token_id") {
+        true => Ok(()),
+        false => Err(ModelError::Pooling { path, found: "a score of one token alone".to_owned() }),
+    }
 }
 
 /// Checks that the pooling described in `dir` takes the last token. Older files have a switch for each way, newer

@@ -5,6 +5,7 @@ mod directory;
 mod files;
 mod gguf;
 mod gguf_models;
+mod kind;
 mod mutation;
 mod safetensors;
 
