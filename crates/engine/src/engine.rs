@@ -71,7 +71,7 @@ impl Engine {
             wake: Condvar::new(),
             stats: Mutex::new(stats),
         });
-        let worker = Worker::new(Arc::clone(&shared), pool);
+        let worker = Worker::new(Arc::clone(&shared), pool)?;
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
         Ok(Engine(Arc::new(Running { shared, thread: Some(thread) })))
     }

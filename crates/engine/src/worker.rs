@@ -10,6 +10,7 @@ use crate::sequence::{Generation, Sequence, Work};
 use kernels::Pool;
 use models::Model;
 use nn::{Batch, Context, KvCache, Tensor, ops};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -39,13 +40,16 @@ enum Purpose {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> Worker {
+    /// # Errors
+    /// When there is no memory for the cache.
+    pub fn new(shared: Arc<Shared>, pool: Arc<Pool>) -> io::Result<Worker> {
         let options = &shared.options;
         let blocks = options.cache_tokens / BLOCK_TOKENS;
         let model = Arc::clone(&shared.model);
         let shape = model.lm.kv_cache_shape(options.cache_dtype, BLOCK_TOKENS, blocks);
         let scheduler = Scheduler::new(blocks, options.step_tokens, options.max_sequences);
-        Worker { cx: Context::new(pool), cache: KvCache::new(shape), scheduler, model, shared }
+        let cache = KvCache::new(shape)?;
+        Ok(Worker { cx: Context::new(pool), cache, scheduler, model, shared })
     }
 
     /// Steps until the engine is closed; sleeps while there is nothing to do.

@@ -68,7 +68,7 @@ impl Session {
         let checkpoint = Checkpoint::open(path).unwrap_or_else(|e| panic!("{e}"));
         let config = Config::read(&checkpoint).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let lm = CausalLm::load(&checkpoint, config).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let cache = KvCache::new(lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, 32));
+        let cache = KvCache::new(lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, 32)).unwrap();
         Session { lm, cx: Context::new(Arc::new(kernels::Pool::new(threads))), cache, past: 0 }
     }
 

@@ -1,6 +1,8 @@
 //! The keys and values of past tokens, in blocks.
 
 use kernels::{DType, attention::KvLayout};
+use memmap2::MmapMut;
+use std::io;
 
 /// How large a cache is and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +40,23 @@ impl KvCacheShape {
 }
 
 /// Keys and values of all layers. Which block belongs to whom is the engine's business; here is only the memory.
-/// It is zero pages until written, so unused blocks cost nothing.
+/// It is mapped and not allocated: pages cost nothing until they are written, and are small, where an allocator would
+/// take a huge page for the beginning of each layer (112 MB for Qwen3-0.6B before its first token).
 pub struct KvCache {
     shape: KvCacheShape,
-    keys: Vec<Vec<u8>>,
-    values: Vec<Vec<u8>>,
+    /// Of each layer all keys, then all values.
+    memory: MmapMut,
 }
 
 impl KvCache {
     /// An empty cache.
-    pub fn new(shape: KvCacheShape) -> KvCache {
-        let bytes = shape.layout().block_bytes() * shape.blocks;
-        let layers = || (0..shape.layers).map(|_| vec![0u8; bytes]).collect();
-        KvCache { shape, keys: layers(), values: layers() }
+    ///
+    /// # Errors
+    /// When the system does not give that much address space.
+    pub fn new(shape: KvCacheShape) -> io::Result<KvCache> {
+        let bytes = shape.bytes_per_block().and_then(|bytes| bytes.checked_mul(shape.blocks));
+        let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        Ok(KvCache { shape, memory: MmapMut::map_anon(bytes.max(1))? })
     }
 
     /// What it was made with.
@@ -60,14 +66,16 @@ impl KvCache {
 
     /// Copies block `from` onto block `to` in every layer: for a sequence that continues on a shared block.
     pub fn copy_block(&mut self, from: u32, to: u32) {
-        let bytes = self.shape.layout().block_bytes();
-        let (from, to) = (from as usize * bytes, to as usize * bytes);
-        for layer in self.keys.iter_mut().chain(&mut self.values) {
-            layer.copy_within(from..from + bytes, to);
+        let block = self.shape.layout().block_bytes();
+        let (from, to) = (from as usize * block, to as usize * block);
+        for part in self.memory.chunks_exact_mut(block * self.shape.blocks) {
+            part.copy_within(from..from + block, to);
         }
     }
 
+    /// The keys and the values of a layer.
     pub(crate) fn layer(&mut self, layer: usize) -> (&mut [u8], &mut [u8]) {
-        (&mut self.keys[layer], &mut self.values[layer])
+        let part = self.shape.layout().block_bytes() * self.shape.blocks;
+        self.memory[2 * layer * part..][..2 * part].split_at_mut(part)
     }
 }

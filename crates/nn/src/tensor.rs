@@ -74,8 +74,18 @@ impl Arena {
     pub(crate) fn take(&self, rows: usize, cols: usize) -> Tensor {
         let len = rows * cols;
         let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let best = (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
-        let mut values = best.map_or_else(Vec::new, |i| free.swap_remove(i));
+        let smallest_fit =
+            (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
+        let mut values = match smallest_fit {
+            Some(i) => free.swap_remove(i),
+            None => {
+                // a new buffer takes the place of one that is too small, so that a step's memory is what it holds at
+                // once and not a buffer for each of its sizes
+                let largest = (0..free.len()).max_by_key(|&i| free[i].capacity());
+                drop(largest.map(|i| free.swap_remove(i)));
+                Vec::with_capacity(len)
+            }
+        };
         drop(free);
         values.resize(len, 0.0);
         Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols }

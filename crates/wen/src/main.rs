@@ -16,10 +16,6 @@ mod tensor_file;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Reading a tokenizer takes and frees many small pieces; glibc would keep their memory for good.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

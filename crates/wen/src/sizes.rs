@@ -9,7 +9,7 @@ use nn::DType;
 
 /// Tokens that one step computes at most: enough for the matrix products' full speed, and short enough that
 /// running answers do not stutter.
-const STEP_TOKENS: usize = 512;
+const STEP_TOKENS: usize = 256;
 /// Whole contexts that the cache holds if memory allows and nothing else is asked for.
 const CACHED_CONTEXTS: usize = 4;
 /// The share of memory that the cache may take by default: the rest is for activations and for everybody else.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 fn hidden_states(path: &Path) -> Vec<f32> {
     let checkpoint = Checkpoint::open(path).unwrap();
     let lm = CausalLm::load(&checkpoint, Config::read(&checkpoint).unwrap()).unwrap();
-    let mut cache = KvCache::new(lm.kv_cache_shape(DType::F32, 32, 1));
+    let mut cache = KvCache::new(lm.kv_cache_shape(DType::F32, 32, 1)).unwrap();
     let tokens: Vec<u32> = (0..32).map(|i| i * 7 % 500).collect();
     let cx = Context::new(Arc::new(kernels::Pool::new(1)));
     lm.forward(&cx, &Batch::single(&tokens, 0, vec![0]), &mut cache).values().to_vec()

@@ -60,7 +60,7 @@ fn write(cx: &Context, lm: &CausalLm, tokens: &[u32], path: &Path) -> anyhow::Re
     let mut file = TensorFile::create(path, &shapes)?;
     let progress = Progress::steps("computing", tokens.len() as u64);
     let mut hidden_states: Vec<Tensor> = Vec::new();
-    let mut cache = KvCache::new(lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, blocks_for(tokens.len())));
+    let mut cache = KvCache::new(lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, blocks_for(tokens.len())))?;
     for (i, chunk) in tokens.chunks(CHUNK_TOKENS).enumerate() {
         let past = i * CHUNK_TOKENS;
         let batch = Batch::single(chunk, past, (0..blocks_for(past + chunk.len()) as u32).collect());
