@@ -45,18 +45,18 @@ impl Scheduler {
         self.running.is_empty() && self.preempted.is_empty()
     }
 
-    /// Lets go of the sequences whose clients have gone, and returns how many they were.
+    /// Lets go of the sequences whose clients have gone, and returns how many requests ended with them.
     pub fn drop_cancelled(&mut self) -> usize {
-        let before = self.running.len() + self.preempted.len();
-        let pool = &mut self.pool;
-        self.running.retain_mut(|s| {
-            !s.is_cancelled() || {
-                pool.release(&mut s.blocks);
-                false
-            }
-        });
-        self.preempted.retain(|s| !s.is_cancelled());
-        before - self.running.len() - self.preempted.len()
+        let mut gone: Vec<Sequence> = self.running.extract_if(.., |s| s.is_cancelled()).collect();
+        let (preempted, waiting): (VecDeque<_>, _) = self.preempted.drain(..).partition(Sequence::is_cancelled);
+        self.preempted = waiting;
+        gone.extend(preempted);
+        let mut requests = 0;
+        for mut s in gone {
+            self.pool.release(&mut s.blocks);
+            requests += usize::from(s.is_last());
+        }
+        requests
     }
 
     /// Plans a step, admitting from `waiting` what fits. Not empty unless nothing runs and nothing can be admitted.

@@ -57,6 +57,11 @@ impl Sequence {
         }
     }
 
+    /// Whether its request ends with it: no other answer of the same request is left.
+    pub fn is_last(&self) -> bool {
+        self.events.strong_count() == 1
+    }
+
     /// Whether nobody listens any more.
     pub fn is_cancelled(&self) -> bool {
         self.events.is_closed()

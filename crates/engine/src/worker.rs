@@ -96,7 +96,7 @@ impl Worker {
         for mut s in scheduler.running.drain(..).chain(scheduler.preempted.drain(..)) {
             scheduler.pool.release(&mut s.blocks);
             s.tell(Event::Failed(why.to_owned()));
-            self.shared.stats().finished_requests += 1;
+            self.shared.stats().finished_requests += u64::from(s.is_last());
         }
     }
 
@@ -157,7 +157,7 @@ impl Worker {
         for index in ended.into_iter().rev() {
             let mut s = self.scheduler.running.remove(index);
             self.scheduler.pool.release(&mut s.blocks);
-            self.shared.stats().finished_requests += 1;
+            self.shared.stats().finished_requests += u64::from(s.is_last());
         }
     }
 

@@ -193,14 +193,14 @@ fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut
 fn a_cancelled_request_frees_its_blocks() {
     let engine = start(&QWEN3, options());
     let prompt = &prompts()[4];
-    let mut running = generate(&engine, prompt, greedy(400)).unwrap();
+    let mut running = generate(&engine, prompt, Generate { n: 3, ..greedy(400) }).unwrap();
     assert!(matches!(running.blocking_recv(), Some(Event::Prompt { .. })));
     wait_until("it holds blocks", || engine.stats().blocks_used > 0);
     drop(running);
     assert_idle(&engine);
     let stats = engine.stats();
-    assert_eq!(stats.cancelled_requests, 1);
-    assert!(stats.generated_tokens < 400, "it stopped early");
+    assert_eq!((stats.cancelled_requests, stats.finished_requests), (1, 1));
+    assert!(stats.generated_tokens < 1200, "it stopped early");
     // one that still waits, behind a request that takes the whole cache
     let engine = start(&QWEN3, EngineOptions { cache_tokens: 512, max_sequences: 1, ..options() });
     let first = generate(&engine, prompt, greedy(300)).unwrap();

@@ -26,8 +26,15 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    match cli.command.run() {
+    match select_isa().and_then(|()| cli.command.run()) {
         Ok(()) => exit::Exit::Success.into(),
         Err(error) => exit::report(&error).into(),
     }
+}
+
+/// Computes with the instruction set that `WEN_ISA` names, if it does: to measure, or to rule a processor out.
+fn select_isa() -> anyhow::Result<()> {
+    let Some(name) = std::env::var_os("WEN_ISA") else { return Ok(()) };
+    kernels::isa::select(&name.to_string_lossy()).map_err(|error| exit::Usage(error.to_string()))?;
+    Ok(())
 }

@@ -98,7 +98,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let server = Server::bind(options).await?;
         models.iter().for_each(|model| loading::warm_up(model));
         let shutdown = shutdown()?;
-        output::line(&banner(server.local_addr(), &served, with_key))?;
+        // whoever started it may not listen any more; it serves all the same
+        let _ = output::line(&banner(server.local_addr(), &served, with_key));
         server.run(shutdown).await?;
         tracing::info!("stopped");
         Ok(())
