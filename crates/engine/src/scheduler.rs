@@ -48,7 +48,8 @@ impl Scheduler {
     /// Lets go of the sequences whose clients have gone, and returns how many requests ended with them.
     pub fn drop_cancelled(&mut self) -> usize {
         let mut gone: Vec<Sequence> = self.running.extract_if(.., |s| s.is_cancelled()).collect();
-        let (preempted, waiting): (VecDeque<_>, _) = self.preempted.drain(..).partition(Sequence::is_cancelled);
+        let (preempted, waiting): (VecDeque<_>, _) =
+            self.preempted.drain(..).partition(Sequence::is_cancelled);
         self.preempted = waiting;
         gone.extend(preempted);
         let mut requests = 0;
