@@ -149,8 +149,10 @@ fn json_tokenizer(dir: &Path) -> Result<Tokenizer, ModelError> {
 }
 
 fn gguf_tokenizer(path: &Path, metadata: &GgufMetadata) -> Result<Tokenizer, ModelError> {
-    let _ = metadata;
-    Err(ModelError::NoTokenizer(path.to_owned()))
+    if !metadata.contains("tokenizer.ggml.model") {
+        return Err(ModelError::NoTokenizer(path.to_owned()));
+    }
+    Tokenizer::from_gguf(metadata).map_err(|source| ModelError::Tokenizer { path: path.to_owned(), source })
 }
 
 /// What a prompt is made with besides the tokenizer.

@@ -7,6 +7,7 @@
 mod added;
 mod bpe;
 mod detokenizer;
+mod gguf;
 mod json;
 pub mod limits;
 mod normalizer;
@@ -96,6 +97,11 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer, TokenizerError> {
         json::read(json)?.build()
+    }
+
+    /// Reads the tokenizer inside a GGUF file.
+    pub fn from_gguf(metadata: &crate::checkpoint::GgufMetadata) -> Result<Tokenizer, TokenizerError> {
+        gguf::read(metadata)?.build()
     }
 
     /// One past the largest id that has a meaning; a model's `vocab_size` may be larger.

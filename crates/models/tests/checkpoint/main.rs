@@ -5,6 +5,7 @@ mod directory;
 mod files;
 mod gguf;
 mod gguf_models;
+mod gguf_tokenizer;
 mod kind;
 mod mutation;
 mod safetensors;
