@@ -156,12 +156,15 @@ fn sentence_piece<'a>(
     })
 }
 
+/// Merge rules in order of rank.
+type Rules<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// Every way to make a token of two, in the order of the tokens' scores.
 fn merges_by_score<'a>(
     tokens: &[&'a str],
     kinds: &[i64],
     scores: &[f32],
-) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, TokenizerError> {
+) -> Result<Rules<'a>, TokenizerError> {
     let normal = |id: usize| kinds.get(id).is_none_or(|&kind| kind == 1);
     let ids: HashMap<&str, usize> =
         tokens.iter().enumerate().filter(|(id, _)| normal(*id)).map(|(id, token)| (*token, id)).collect();
