@@ -219,8 +219,9 @@ impl Worker {
             forks.push((fork, next));
         }
         let next = advance(s, logits, context);
-        let sampled = (forks.len() + 1) as u64;
-        self.shared.stats().generated_tokens += sampled;
+        // each has one token that is not computed yet, unless it was to have none
+        let sampled = s.remaining() + forks.iter().map(|(fork, _)| fork.remaining()).sum::<usize>();
+        self.shared.stats().generated_tokens += sampled as u64;
         for (mut fork, next) in forks {
             if next == Next::GoesOn && self.own_last_block(&mut fork) {
                 self.scheduler.running.push(fork);

@@ -370,6 +370,7 @@ fn a_prompt_is_scored_without_an_answer() {
     let (answers, of_prompt) = answers(generate(&engine, &prompts()[3], request).unwrap(), 1);
     assert_eq!((answers[0].ids.len(), of_prompt.len()), (0, prompts()[3].len()));
     assert_idle(&engine);
+    assert_eq!(engine.stats().generated_tokens, 0);
 }
 
 fn constraint(spec: &ConstraintSpec) -> Constraint {
