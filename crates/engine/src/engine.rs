@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::api::{EngineOptions, Event, Generate, Request, Stats, SubmitError, Task};
 use crate::block_pool::{BLOCK_TOKENS, blocks_for};
-use crate::sequence::{Generation, Sequence, Work};
+use crate::sequence::{Client, Generation, Sequence, Work};
 use crate::worker::Worker;
 use kernels::Pool;
 use models::Model;
@@ -80,7 +80,7 @@ impl Engine {
     pub fn submit(&self, request: Request) -> Result<mpsc::UnboundedReceiver<Event>, SubmitError> {
         self.check(&request)?;
         let (events, receiver) = mpsc::unbounded_channel();
-        let sequence = self.sequence(request, events);
+        let sequence = self.sequence(request, Client::new(events));
         let shared = &self.0.shared;
         let mut inbox = shared.inbox();
         if inbox.draining || inbox.closed {
@@ -135,14 +135,14 @@ impl Engine {
         Ok(())
     }
 
-    fn sequence(&self, request: Request, events: mpsc::UnboundedSender<Event>) -> Sequence {
+    fn sequence(&self, request: Request, client: Arc<Client>) -> Sequence {
         let Request { prompt, task } = request;
         let work = match task {
             Task::Embed => Work::Embed,
             Task::Score(tokens) => Work::Score(tokens),
             Task::Generate(g) => Work::Generate(Box::new(self.generation(&g, &prompt))),
         };
-        Sequence { prompt_len: prompt.len(), tokens: prompt, computed: 0, blocks: Vec::new(), work, events }
+        Sequence { prompt_len: prompt.len(), tokens: prompt, computed: 0, blocks: Vec::new(), work, client }
     }
 
     fn generation(&self, request: &Generate, prompt: &[u32]) -> Generation {

@@ -45,19 +45,15 @@ impl Scheduler {
         self.running.is_empty() && self.preempted.is_empty()
     }
 
-    /// Lets go of the sequences whose clients have gone, and returns how many requests ended with them.
-    pub fn drop_cancelled(&mut self) -> usize {
-        let mut gone: Vec<Sequence> = self.running.extract_if(.., |s| s.is_cancelled()).collect();
-        let (preempted, waiting): (VecDeque<_>, _) =
-            self.preempted.drain(..).partition(Sequence::is_cancelled);
+    /// Takes out the sequences that nobody waits for: their clients have gone, or another answer has failed.
+    pub fn take_abandoned(&mut self) -> Vec<Sequence> {
+        let abandoned = |s: &Sequence| s.is_cancelled() || s.has_failed();
+        let mut gone: Vec<Sequence> = self.running.extract_if(.., |s| abandoned(s)).collect();
+        let (preempted, waiting): (VecDeque<_>, _) = self.preempted.drain(..).partition(abandoned);
         self.preempted = waiting;
         gone.extend(preempted);
-        let mut requests = 0;
-        for mut s in gone {
-            self.pool.release(&mut s.blocks);
-            requests += usize::from(s.is_last());
-        }
-        requests
+        gone.iter_mut().for_each(|s| self.pool.release(&mut s.blocks));
+        gone
     }
 
     /// Plans a step, admitting from `waiting` what fits. Not empty unless nothing runs and nothing can be admitted.
@@ -142,14 +138,16 @@ impl Scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sequence::Client;
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
     fn sequence(prompt: usize) -> (Sequence, mpsc::UnboundedReceiver<crate::Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
         let tokens = vec![1; prompt];
+        let client = Client::new(events);
         let s =
-            Sequence { tokens, prompt_len: prompt, computed: 0, blocks: vec![], work: Work::Embed, events };
+            Sequence { tokens, prompt_len: prompt, computed: 0, blocks: vec![], work: Work::Embed, client };
         (s, receiver)
     }
 

@@ -2,6 +2,8 @@
 
 use crate::answer::Answer;
 use crate::api::{Event, TokenLogprob};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// One sequence of tokens and where it stands in the cache.
@@ -16,8 +18,21 @@ pub(crate) struct Sequence {
     pub blocks: Vec<u32>,
     /// What it is for.
     pub work: Work,
-    /// Where its client listens.
-    pub events: UnboundedSender<Event>,
+    /// Whom it tells. The sequences of a request's answers share it.
+    pub client: Arc<Client>,
+}
+
+/// Who asked for a sequence.
+pub(crate) struct Client {
+    events: UnboundedSender<Event>,
+    /// Whether it was told of a failure: nothing may follow, from any answer.
+    failed: AtomicBool,
+}
+
+impl Client {
+    pub fn new(events: UnboundedSender<Event>) -> Arc<Client> {
+        Arc::new(Client { events, failed: AtomicBool::new(false) })
+    }
 }
 
 /// What a sequence is for.
@@ -59,17 +74,28 @@ impl Sequence {
 
     /// Whether its request ends with it: no other answer of the same request is left.
     pub fn is_last(&self) -> bool {
-        self.events.strong_count() == 1
+        Arc::strong_count(&self.client) == 1
     }
 
-    /// Whether nobody listens any more.
+    /// Whether this or another answer of its request has failed.
+    pub fn has_failed(&self) -> bool {
+        self.client.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody listens any more, although nothing has failed.
     pub fn is_cancelled(&self) -> bool {
-        self.events.is_closed()
+        self.client.events.is_closed() && !self.has_failed()
     }
 
-    /// Tells the client; one that has gone is found by [`Self::is_cancelled`].
+    /// Tells the client, but nothing after a failure; one that has gone is found by [`Self::is_cancelled`].
     pub fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
+        if self.has_failed() {
+            return;
+        }
+        if matches!(event, Event::Failed(_)) {
+            self.client.failed.store(true, Ordering::Relaxed);
+        }
+        let _ = self.client.events.send(event);
     }
 
     /// How many alternatives to compute for prompt tokens in this step, when they are asked for and not told yet.

@@ -65,10 +65,14 @@ impl Worker {
                 }
                 let before = inbox.waiting.len();
                 inbox.waiting.retain(|s| !s.is_cancelled());
-                let gone = before - inbox.waiting.len() + self.scheduler.drop_cancelled();
+                let gone = before - inbox.waiting.len();
                 let mut stats = self.shared.stats();
                 stats.cancelled_requests += gone as u64;
                 stats.finished_requests += gone as u64;
+                for s in self.scheduler.take_abandoned() {
+                    stats.cancelled_requests += u64::from(s.is_last() && s.is_cancelled());
+                    stats.finished_requests += u64::from(s.is_last());
+                }
                 drop(stats);
                 self.scheduler.plan(&mut inbox.waiting)
             };
@@ -213,7 +217,7 @@ impl Worker {
                 computed: s.computed,
                 blocks: self.scheduler.pool.share(&s.blocks),
                 work: Work::Generate(Box::new(generation)),
-                events: s.events.clone(),
+                client: Arc::clone(&s.client),
             };
             let next = advance(&mut fork, &mut logits.to_vec(), context);
             forks.push((fork, next));
