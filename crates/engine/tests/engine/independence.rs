@@ -1,0 +1,116 @@
+//! A request's tokens depend on the request alone.
+
+use crate::client::{Reply, assert_idle, greedy, options, reply, seeded, start, submit};
+use crate::fixture::{QWEN3, fixture, open, prompts};
+use engine::{Engine, EngineOptions, Generate};
+use kernels::Pool;
+use nn::DType;
+use std::sync::Arc;
+
+/// What an engine is asked: answers of many kinds and lengths, greedy and drawn.
+fn request(i: usize) -> Generate {
+    let one = if i.is_multiple_of(2) { greedy(40) } else { seeded(40, i as u64) };
+    Generate { logprobs: Some(2), prompt_logprobs: (i < 4).then_some(1), ..one }
+}
+
+/// One request whose eight answers run at once. They need at least 25 blocks at their end, so that a cache of fewer
+/// makes them give way to each other, whatever else there is.
+fn crowd() -> Generate {
+    Generate { n: 8, logprobs: Some(1), ..seeded(60, 99) }
+}
+
+fn crowd_prompt() -> Vec<u32> {
+    prompts()[3].clone()
+}
+
+/// Replies to the crowd and to each prompt, all sent at once.
+fn together(engine: &Engine) -> Vec<Reply> {
+    let crowd = submit(engine, &crowd_prompt(), crowd()).unwrap();
+    let requests = prompts().into_iter().enumerate();
+    let receivers: Vec<_> = requests.map(|(i, p)| submit(engine, &p, request(i)).unwrap()).collect();
+    let mut replies = vec![reply(crowd, 8)];
+    replies.extend(receivers.into_iter().map(|receiver| reply(receiver, 1)));
+    replies
+}
+
+/// Replies to the same requests, one after the other.
+fn alone(engine: &Engine) -> Vec<Reply> {
+    let mut replies = vec![reply(submit(engine, &crowd_prompt(), crowd()).unwrap(), 8)];
+    let requests = prompts().into_iter().enumerate();
+    replies.extend(requests.map(|(i, p)| reply(submit(engine, &p, request(i)).unwrap(), 1)));
+    replies
+}
+
+#[test]
+fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut() {
+    let cases = [
+        ("together", 1, options(), false),
+        ("together on two threads", 2, options(), false),
+        ("in chunks of 9 tokens", 1, EngineOptions { step_tokens: 9, max_sequences: 9, ..options() }, false),
+        (
+            "with too little cache",
+            1,
+            EngineOptions { cache_tokens: 256, context_length: 256, ..options() },
+            true,
+        ),
+        (
+            "in chunks, with too little cache",
+            2,
+            EngineOptions {
+                cache_tokens: 256,
+                context_length: 256,
+                step_tokens: 16,
+                max_sequences: 16,
+                ..options()
+            },
+            true,
+        ),
+    ];
+    for (name, cache_dtype) in
+        [("qwen3-tied", DType::F32), ("qwen3-tied", DType::BF16), ("qwen3-moe", DType::F32)]
+    {
+        let model = open(&fixture(name));
+        let expected = alone(&start(&model, EngineOptions { cache_dtype, ..options() }));
+        for (case, threads, options, preempted) in cases.clone() {
+            let what = format!("{name}, {cache_dtype:?} cache, {case}");
+            let options = EngineOptions { cache_dtype, ..options };
+            let engine = Engine::start(Arc::clone(&model), Arc::new(Pool::new(threads)), options).unwrap();
+            for (i, (found, expected)) in together(&engine).iter().zip(&expected).enumerate() {
+                assert_eq!(found, expected, "{what}: request {i}");
+            }
+            assert_eq!(engine.stats().preemptions > 0, preempted, "{what}");
+            assert_idle(&engine);
+        }
+    }
+}
+
+#[test]
+fn a_seed_decides_what_is_drawn() {
+    let engine = start(&QWEN3, options());
+    let draw = |request| reply(submit(&engine, &prompts()[2], request).unwrap(), 1).answers.remove(0).ids;
+    assert_eq!(draw(seeded(20, 7)), draw(seeded(20, 7)));
+    assert_ne!(draw(seeded(20, 7)), draw(seeded(20, 8)));
+    assert_ne!(draw(seeded(20, 7)), draw(greedy(20)));
+    let unseeded = || {
+        let mut request = seeded(20, 0);
+        request.sampling.seed = None;
+        draw(request)
+    };
+    assert_ne!(unseeded(), unseeded(), "without a seed each time is another");
+}
+
+#[test]
+fn choices_differ_and_repeat_and_the_first_is_as_alone() {
+    let engine = start(&QWEN3, options());
+    let run = |n, seed| {
+        let request = Generate { n, ..seeded(20, seed) };
+        reply(submit(&engine, &prompts()[2], request).unwrap(), n).answers
+    };
+    let four = run(4, 7);
+    assert_eq!(four, run(4, 7));
+    assert_eq!(four[..1], run(1, 7));
+    assert_eq!(four[..2], run(2, 7));
+    for (i, one) in four.iter().enumerate() {
+        assert!(four[..i].iter().all(|other| other.ids != one.ids), "choice {i} is like an earlier one");
+    }
+}

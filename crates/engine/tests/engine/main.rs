@@ -1,0 +1,10 @@
+//! What an engine promises, over real checkpoints.
+
+mod capacity;
+mod client;
+mod constraints;
+mod endings;
+mod fixture;
+mod independence;
+mod reference;
+mod sampling;
