@@ -28,14 +28,18 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 fn greedy_ids_equal_the_reference() {
     for (dir, expected) in checkpoints_with("case0.greedy_ids", &FAMILIES) {
         let engine = start(&open(&dir), options());
+        let context = engine.options().context_length;
         let cases = expected.inputs("case");
         let replies: Vec<Receiver> =
             cases.iter().map(|(_, prompt)| submit(&engine, prompt, greedy(24)).unwrap()).collect();
-        for ((case, _), receiver) in cases.iter().zip(replies) {
+        for ((case, prompt), receiver) in cases.iter().zip(replies) {
             let what = format!("{} {case}", dir.display());
+            let mut ids = expected.ids(&format!("{case}.greedy_ids"));
+            // the reference goes on behind the end of a small model's context
+            ids.truncate(context - prompt.len());
             let found = reply(receiver, 1).answers.remove(0);
-            assert_eq!(found.ids, expected.ids(&format!("{case}.greedy_ids")), "{what}");
-            assert_eq!((found.reason, found.tokens), (Some(FinishReason::Length), 24), "{what}");
+            assert_eq!(found.ids, ids, "{what}");
+            assert_eq!((found.reason, found.tokens), (Some(FinishReason::Length), ids.len()), "{what}");
         }
     }
 }
