@@ -58,6 +58,7 @@ fn a_token_is_as_likely_in_a_prompt_as_in_an_answer() {
     let prompt = &prompts()[2];
     let request = Generate { prompt_logprobs: Some(2), ..greedy(0) };
     let told = reply(submit(&engine, prompt, request).unwrap(), 1).prompt.unwrap();
+    assert_eq!(engine.stats().generated_tokens, 0, "no answer was asked for");
     for at in 1..prompt.len() {
         let request = Generate { logprobs: Some(2), ..forcing(prompt[at], greedy(1)) };
         let forced = answer(&engine, &prompt[..at], request);
