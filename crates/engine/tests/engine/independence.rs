@@ -85,6 +85,36 @@ fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut
 }
 
 #[test]
+fn a_prompt_that_gives_way_half_computed_is_told_the_same() {
+    let prompts = prompts();
+    let first = || greedy(200);
+    let second = || Generate { prompt_logprobs: Some(1), ..greedy(4) };
+    let expected = {
+        let engine = start(&QWEN3, options());
+        let first = reply(submit(&engine, &prompts[0], first()).unwrap(), 1);
+        [first, reply(submit(&engine, &prompts[7], second()).unwrap(), 1)]
+    };
+    // The second prompt takes 6 of 8 blocks and a step for each token: before it is through, the first answer needs
+    // its third block. Only a second request that comes very late would meet an engine without the first.
+    let small = EngineOptions {
+        cache_tokens: 256,
+        context_length: 256,
+        step_tokens: 2,
+        max_sequences: 2,
+        ..options()
+    };
+    let engine = start(&QWEN3, small);
+    let gave_way = (0..100).any(|_| {
+        let first = submit(&engine, &prompts[0], first()).unwrap();
+        let second = submit(&engine, &prompts[7], second()).unwrap();
+        assert_eq!([reply(first, 1), reply(second, 1)], expected);
+        engine.stats().preemptions > 0
+    });
+    assert!(gave_way);
+    assert_idle(&engine);
+}
+
+#[test]
 fn a_seed_decides_what_is_drawn() {
     let engine = start(&QWEN3, options());
     let draw = |request| reply(submit(&engine, &prompts()[2], request).unwrap(), 1).answers.remove(0).ids;
