@@ -15,7 +15,7 @@ fn failing() -> Generate {
 }
 
 #[test]
-fn every_way_to_end_gives_all_blocks_back_and_counts_once() {
+fn every_way_to_end_gives_all_blocks_back_and_is_counted_once() {
     let engine = start(&QWEN3, options());
     let prompt = &prompts()[4];
     let whole = answer(&engine, prompt, greedy(40));
@@ -37,12 +37,15 @@ fn every_way_to_end_gives_all_blocks_back_and_counts_once() {
     for (what, request) in cases {
         let before = settled(&engine);
         let n = request.n;
-        reply(submit(&engine, prompt, request).unwrap(), n);
+        let reply = reply(submit(&engine, prompt, request).unwrap(), n);
         // a channel closes after its request is counted
         assert_eq!(engine.stats().finished_requests, before.finished_requests + 1, "{what}");
         let after = settled(&engine);
         assert_eq!((after.blocks_used, after.running, after.waiting), (0, 0, 0), "{what}");
         assert_eq!(after.cancelled_requests, 0, "{what}");
+        let generated: usize = reply.answers.iter().map(|answer| answer.tokens).sum();
+        assert_eq!(after.generated_tokens, before.generated_tokens + generated as u64 + PROBES, "{what}");
+        assert_eq!(after.prompt_tokens, before.prompt_tokens + prompt.len() as u64 + PROBES, "{what}");
     }
 }
 
