@@ -51,7 +51,7 @@ fn every_way_to_end_gives_all_blocks_back_and_is_counted_once() {
 
 #[test]
 fn a_request_whose_client_goes_away_ends_and_gives_its_blocks_back() {
-    // one answer at a time at least; a cache for one long answer; chunks that make a prompt take several steps
+    // a cache for one long answer, and chunks that make a prompt take several steps
     let engine =
         start(&QWEN3, EngineOptions { cache_tokens: 512, step_tokens: 16, max_sequences: 8, ..options() });
     let prompt = &prompts()[4];
@@ -77,12 +77,18 @@ fn a_request_whose_client_goes_away_ends_and_gives_its_blocks_back() {
         ),
     ];
     for (what, requests, cancel) in cases {
-        let before = settled(&engine);
-        cancel();
-        let after = settled(&engine);
-        assert_eq!((after.blocks_used, after.running, after.waiting), (0, 0, 0), "{what}");
-        assert_eq!(after.cancelled_requests, before.cancelled_requests + requests, "{what}");
-        assert_eq!(after.finished_requests, before.finished_requests + requests + PROBES, "{what}");
+        // an engine may be through before a client that is held up goes away, but not each time
+        let cancelled = (0..100).any(|_| {
+            let before = settled(&engine);
+            cancel();
+            let after = settled(&engine);
+            assert_eq!((after.blocks_used, after.running, after.waiting), (0, 0, 0), "{what}");
+            assert_eq!(after.finished_requests, before.finished_requests + requests + PROBES, "{what}");
+            let cancelled = after.cancelled_requests - before.cancelled_requests;
+            assert!(cancelled <= requests, "{what}: {cancelled} were cancelled");
+            cancelled == requests
+        });
+        assert!(cancelled, "{what}: all {requests} are counted as cancelled");
     }
 }
 
