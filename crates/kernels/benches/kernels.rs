@@ -1,6 +1,7 @@
 //! Kernels on the shapes of Qwen3-0.6B, as shares of what this machine can do: `cargo bench -p kernels`.
 //!
-//! The limits are probed in the same run: multiply-adds on registers, and reading memory that no cache holds.
+//! The limits are probed in the same run: a product that stays in the first-level cache, and reading memory that no cache
+//! holds.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention};
