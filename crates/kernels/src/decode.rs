@@ -1,6 +1,7 @@
 //! Stored rows to float32, exactly. Block layouts: ggml's `block_q*` structures.
 
 use crate::DType;
+use crate::dtype::q4_k_scale_min;
 use crate::simd::{Bf16, F16, MAX_LANES, Simd, Stored, simd_kernel};
 use half::f16;
 
@@ -167,14 +168,10 @@ fn fifth_bits(mut q: [u8; 32], bits: &[u8]) -> [u8; 32] {
     q
 }
 
-/// The 6-bit scale and minimum of sub-block `s` in the 12 packed bytes of Q4_K and Q5_K.
+/// The scale and minimum of sub-block `s` as numbers.
 #[inline(always)]
 fn scale_min(packed: &[u8], s: usize) -> (f32, f32) {
-    let (scale, min) = if s < 4 {
-        (packed[s] & 63, packed[s + 4] & 63)
-    } else {
-        (packed[s + 4] & 15 | packed[s - 4] >> 6 << 4, packed[s + 4] >> 4 | packed[s] >> 6 << 4)
-    };
+    let (scale, min) = q4_k_scale_min(packed, s);
     (f32::from(scale), f32::from(min))
 }
 

@@ -84,3 +84,15 @@ impl DType {
         }
     }
 }
+
+/// The 6-bit scale and minimum of sub-block `s`, below 8, in the 12 packed bytes of Q4_K and Q5_K.
+///
+/// # Panics
+/// When there are fewer bytes.
+pub fn q4_k_scale_min(packed: &[u8], s: usize) -> (u8, u8) {
+    if s < 4 {
+        (packed[s] & 63, packed[s + 4] & 63)
+    } else {
+        (packed[s + 4] & 15 | packed[s - 4] >> 6 << 4, packed[s + 4] >> 4 | packed[s] >> 6 << 4)
+    }
+}

@@ -10,10 +10,16 @@ pub enum Isa {
     Portable = 1,
     /// AVX2 with FMA and F16C: x86-64 since about 2013.
     Avx2,
+    /// AVX2 with the integer dot products of 256 bits.
+    AvxVnni,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// AVX-512 with the integer dot products of 512 bits.
+    Avx512Vnni,
     /// 64-bit Arm.
     Neon,
+    /// 64-bit Arm with integer dot products (Armv8.2).
+    NeonDot,
 }
 
 /// `WEN_ISA` names an instruction set that does not exist or that this processor lacks.
@@ -37,15 +43,26 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 && is_x86_feature_detected!("avx512vnni") {
+                found.push(Isa::Avx512Vnni);
+            }
             if avx2 && avx512 {
                 found.push(Isa::Avx512);
+            }
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                found.push(Isa::AvxVnni);
             }
             if avx2 {
                 found.push(Isa::Avx2);
             }
         }
         #[cfg(target_arch = "aarch64")]
-        found.push(Isa::Neon);
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Isa::NeonDot);
+            }
+            found.push(Isa::Neon);
+        }
         found.push(Isa::Portable);
         found
     }
@@ -55,8 +72,11 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avx-vnni",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512-vnni",
             Isa::Neon => "neon",
+            Isa::NeonDot => "neon-dot",
         }
     }
 }
@@ -70,8 +90,11 @@ pub fn current() -> Isa {
     match CURRENT.load(Ordering::Relaxed) {
         1 => Isa::Portable,
         2 => Isa::Avx2,
-        3 => Isa::Avx512,
-        4 => Isa::Neon,
+        3 => Isa::AvxVnni,
+        4 => Isa::Avx512,
+        5 => Isa::Avx512Vnni,
+        6 => Isa::Neon,
+        7 => Isa::NeonDot,
         _ => {
             let best = Isa::available()[0];
             CURRENT.store(best as u8, Ordering::Relaxed);

@@ -14,6 +14,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod isa;
 pub mod matmul;
+pub mod packed;
 pub mod pool;
 mod simd;
 

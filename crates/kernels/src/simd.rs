@@ -460,14 +460,14 @@ macro_rules! simd_kernel {
                 }
                 match $crate::isa::current() {
                     // SAFETY: `current` answers only what the processor has.
-                    $crate::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::Isa::Avx512 | $crate::Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::Isa::Avx2 | $crate::Isa::AvxVnni => return unsafe { avx2($($arg),*) },
                     _ => {}
                 }
             }
             #[cfg(target_arch = "aarch64")]
-            if $crate::isa::current() == $crate::Isa::Neon {
+            if matches!($crate::isa::current(), $crate::Isa::Neon | $crate::Isa::NeonDot) {
                 // SAFETY: every 64-bit Arm processor has NEON.
                 return unsafe { $body::<$crate::simd::arm::Neon>($($arg),*) };
             }

@@ -6,6 +6,9 @@ mod common;
 use common::{Random, matrix};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
 use kernels::matmul::{decode_row, matmul};
+use kernels::packed::{
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
+};
 use kernels::{DType, Isa, Pool, elementwise, isa};
 
 /// What the kernels give on seeded inputs of odd sizes: exact results and rounded ones.
@@ -47,6 +50,36 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let q = random.floats(out.len());
         paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
         rounded.extend(out);
+    }
+    for packed in PackedType::ALL {
+        for (m, n, k) in [(1, 40, 256), (5, 16, 96), (8, 33, 1024)] {
+            let mut bytes = vec![0; packed.matrix_bytes(n, k).unwrap()];
+            for tile in bytes.chunks_exact_mut(packed.tile_bytes(k).unwrap()) {
+                let mut tile = TileMut::new(tile, packed, k);
+                for (output, group) in (0..TILE).flat_map(|o| (0..k / GROUP).map(move |g| (o, g))) {
+                    let codes = std::array::from_fn(|_| random.bits() as u8 & 15);
+                    let scale = match packed {
+                        PackedType::Int8 | PackedType::Int4 => GroupScale::Half(0x1c00 + output as u16),
+                        PackedType::Int4Zero => GroupScale::Zero(0x1c00, group as u8 % 16),
+                        PackedType::Int4Super => GroupScale::Super {
+                            d: 0x1000,
+                            dmin: 0x1000,
+                            scale: group as u8,
+                            min: output as u8,
+                        },
+                    };
+                    tile.put(output, group, &codes, scale);
+                }
+            }
+            let weight = PackedMatrix::new(&bytes, packed, n, k);
+            let mut row = vec![0.0; k];
+            weight.decode_row(n - 1, &mut row);
+            exact.extend(row);
+            let (mut x, mut out) = (QuantizedRows::default(), vec![0.0; m * n]);
+            x.quantize(&pool, &random.floats(m * k), k);
+            matmul_packed(&pool, &x, &mut [Product { weight, bias: None, out: &mut out }]);
+            rounded.extend(out);
+        }
     }
     (exact, rounded)
 }

@@ -7,6 +7,7 @@ mod load;
 
 use crate::Config;
 use crate::config::Frequencies;
+use crate::packing::Matrix;
 use kernels::attention::AttentionShape;
 use nn::ops::{self, RopeLayout};
 use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Weight};
@@ -104,6 +105,56 @@ impl CausalLm {
         ops::rms_norm(cx, &x, &self.norm, eps)
     }
 
+    /// Replaces the matrices by what `pack` makes of them. A head that shares the embedding table goes on sharing it.
+    pub(crate) fn pack<T, E>(
+        &mut self,
+        pack: impl FnOnce(&mut [Matrix<'_>]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let tied = self.lm_head.is_same(&self.embed_tokens);
+        let mut matrices = self.matrices();
+        if tied {
+            // the table is the last but one
+            matrices.remove(matrices.len() - 2);
+        }
+        let packed = pack(&mut matrices)?;
+        if tied {
+            self.embed_tokens = self.lm_head.clone();
+        }
+        Ok(packed)
+    }
+
+    /// Bytes of all matrices; what is shared counts once.
+    pub(crate) fn matrix_bytes(&mut self) -> usize {
+        let tied = self.lm_head.is_same(&self.embed_tokens);
+        let shared = if tied { self.lm_head.byte_len() } else { 0 };
+        self.matrices().iter().map(|m| m.weight.byte_len()).sum::<usize>() - shared
+    }
+
+    /// The matrices that can be packed, in a fixed order. The routers of experts, which are small and decide much, are
+    /// not among them.
+    fn matrices(&mut self) -> Vec<Matrix<'_>> {
+        let mut linears: Vec<&mut Linear> = Vec::new();
+        for layer in &mut self.layers {
+            let attention = &mut layer.self_attn;
+            linears.extend([
+                &mut attention.q_proj,
+                &mut attention.k_proj,
+                &mut attention.v_proj,
+                &mut attention.o_proj,
+            ]);
+            let mlps = match &mut layer.mlp {
+                FeedForward::Dense(mlp) => std::slice::from_mut(mlp),
+                FeedForward::Experts(sparse) => &mut sparse.experts,
+            };
+            for mlp in mlps {
+                linears.extend([&mut mlp.gate_proj, &mut mlp.up_proj, &mut mlp.down_proj]);
+            }
+        }
+        let layers = linears.into_iter().map(|linear| Matrix { weight: &mut linear.weight, four_bits: true });
+        let ends = [&mut self.embed_tokens, &mut self.lm_head];
+        layers.chain(ends.map(|weight| Matrix { weight, four_bits: false })).collect()
+    }
+
     /// Logits `[rows, vocab]` of hidden states `[rows, hidden]`.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         ops::linear(cx, hidden, &self.lm_head, None)
@@ -113,9 +164,8 @@ impl CausalLm {
 impl Attention {
     fn forward(&self, step: &Step<'_>, h: &Tensor, cache: &mut KvCache, layer: usize) -> Tensor {
         let Step { cx, batch, cos, sin, layout, eps } = step;
-        let mut q = self.q_proj.forward(cx, h);
-        let mut k = self.k_proj.forward(cx, h);
-        let v = self.v_proj.forward(cx, h);
+        let [mut q, mut k, v] =
+            ops::linears(cx, h, [&self.q_proj, &self.k_proj, &self.v_proj].map(Linear::parts));
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = ops::rms_norm(cx, &q, q_norm, *eps);
             k = ops::rms_norm(cx, &k, k_norm, *eps);
@@ -138,8 +188,8 @@ impl FeedForward {
 
 impl Mlp {
     fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
-        let gated = ops::swiglu(cx, self.gate_proj.forward(cx, h), &self.up_proj.forward(cx, h));
-        self.down_proj.forward(cx, &gated)
+        let [gate, up] = ops::linears(cx, h, [&self.gate_proj, &self.up_proj].map(Linear::parts));
+        self.down_proj.forward(cx, &ops::swiglu(cx, gate, &up))
     }
 }
 
@@ -180,6 +230,10 @@ impl SparseMlp {
 }
 
 impl Linear {
+    fn parts(&self) -> (&Weight, Option<&[f32]>) {
+        (&self.weight, self.bias.as_deref())
+    }
+
     fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
         ops::linear(cx, x, &self.weight, self.bias.as_deref())
     }

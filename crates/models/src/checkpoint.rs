@@ -389,6 +389,16 @@ impl Checkpoint {
         main.filter_map(|name| DType::ALL.into_iter().find(|dtype| dtype.name() == name)).next()
     }
 
+    /// The files that hold the tensors.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        self.files.iter().map(MappedFile::path).collect()
+    }
+
+    /// Gives back the memory of the pages that were read.
+    pub(crate) fn forget_pages(&self) {
+        self.files.iter().for_each(MappedFile::forget_pages);
+    }
+
     /// Reads all files into memory, so that the first request does not wait for the disk. `progress` hears of
     /// the bytes that are in memory and of those in all, some hundred times.
     pub fn warm_up(&self, mut progress: impl FnMut(u64, u64)) {

@@ -8,10 +8,12 @@ pub mod checkpoint;
 pub mod config;
 pub mod limits;
 pub mod model;
+pub mod packing;
 pub mod tokenizer;
 
 pub use causal_lm::CausalLm;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use model::{Model, ModelError, ModelKind};
+pub use packing::Quantization;
 pub use tokenizer::Tokenizer;

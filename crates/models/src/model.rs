@@ -8,11 +8,14 @@ pub use generation::GenerationDefaults;
 pub use kind::{ModelKind, model_name};
 pub use summary::Summary;
 
-use crate::checkpoint::mapped_file::{read_bounded, read_limited_json};
+use crate::checkpoint::mapped_file::{read_bounded, read_limited_json, touch_pages};
 use crate::checkpoint::{CheckpointError, FileError, GgufMetadata, MetadataError};
 use crate::config::ConfigError;
 use crate::tokenizer::{self, TokenizerError};
 use crate::{CausalLm, Checkpoint, Config, Tokenizer, chat::ChatTemplate, chat::TemplateError, limits};
+use crate::{Quantization, packing};
+use kernels::Pool;
+use nn::Bytes;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,12 +32,13 @@ pub struct Model {
     pub chat_template: Option<ChatTemplate>,
     /// Recommended sampling and end tokens.
     pub generation: GenerationDefaults,
-    /// Bytes of all weights as stored.
+    /// Bytes of all weights as they are computed with.
     pub weight_bytes: u64,
     /// Number of parameters.
     pub parameters: u64,
-    /// The files; [`Checkpoint::warm_up`] reads them into memory.
-    pub checkpoint: Checkpoint,
+    checkpoint: Checkpoint,
+    /// The packed weights, when there are some.
+    packed: Option<Bytes>,
 }
 
 /// Why a model cannot be opened.
@@ -99,6 +103,39 @@ pub enum ModelError {
 }
 
 impl Model {
+    /// Packs the weights for integer products, or takes the copy that an earlier call has kept on disk. `progress` hears
+    /// of bytes done and in all.
+    ///
+    /// # Errors
+    /// When a file of the checkpoint can't be read.
+    pub fn pack(
+        &mut self,
+        quantization: Quantization,
+        pool: &Pool,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ModelError> {
+        let before = self.lm.matrix_bytes() as u64;
+        let Model { lm, checkpoint, .. } = self;
+        let packed = lm.pack(|matrices| packing::pack(checkpoint, matrices, quantization, pool, progress))?;
+        if packed.is_some() {
+            self.weight_bytes = self.weight_bytes.saturating_sub(before) + self.lm.matrix_bytes() as u64;
+            self.packed = packed;
+        }
+        Ok(())
+    }
+
+    /// Reads the weights into memory, so that the first request does not wait for the disk. `progress` hears of the bytes
+    /// that are in memory and of those in all.
+    pub fn warm_up(&self, mut progress: impl FnMut(u64, u64)) {
+        let Some(packed) = &self.packed else { return self.checkpoint.warm_up(progress) };
+        let bytes = (**packed).as_ref();
+        let mut done = 0;
+        touch_pages(bytes, |step| {
+            done += step;
+            progress(done, bytes.len() as u64);
+        });
+    }
+
     /// Opens a Hugging Face directory or a GGUF file.
     pub fn open(path: &Path) -> Result<Model, ModelError> {
         let (checkpoint, lm) = open_weights(path)?;
@@ -128,6 +165,7 @@ impl Model {
             parameters: checkpoint.tensors().map(|(_, tensor)| tensor.len() as u64).sum(),
             lm,
             checkpoint,
+            packed: None,
         })
     }
 }

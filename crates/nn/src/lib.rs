@@ -16,6 +16,7 @@ pub mod weight;
 pub use batch::{Batch, SequenceSlice};
 pub use context::Context;
 pub use kernels::DType;
+pub use kernels::packed::PackedType;
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use tensor::Tensor;
-pub use weight::{Bytes, Weight, WeightError};
+pub use weight::{Bytes, Weight, WeightError, WeightFormat};

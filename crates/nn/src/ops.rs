@@ -1,8 +1,10 @@
 //! The fused operations. Shapes are `[rows, cols]`; a row is a token unless it is said otherwise.
 
+use crate::weight::Stored;
 use crate::{Batch, Context, KvCache, Tensor, Weight};
 use kernels::attention::{self, AttentionShape, SequenceRows};
 pub use kernels::elementwise::RopeLayout;
+use kernels::packed::{Product, matmul_packed};
 use kernels::{elementwise, matmul};
 
 /// Rows `tokens` of the embedding table `[vocab, hidden]`, in float32.
@@ -11,19 +13,42 @@ use kernels::{elementwise, matmul};
 /// When a token is outside the table: callers check ids where they come in.
 pub fn embedding(cx: &Context, table: &Weight, tokens: &[u32]) -> Tensor {
     let mut out = cx.uninit(tokens.len(), table.cols());
-    let matrix = table.matrix();
     for (row, &token) in out.values_mut().chunks_exact_mut(table.cols()).zip(tokens) {
-        matmul::decode_row(table.dtype(), matrix.row(token as usize), row);
+        table.decode_row(token as usize, row);
     }
     out
 }
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
 pub fn linear(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&[f32]>) -> Tensor {
-    assert_eq!(x.cols(), weight.cols(), "input features match the weight");
-    let mut out = cx.uninit(x.rows(), weight.rows());
-    matmul::matmul(cx.pool(), x.values(), weight.matrix(), bias, out.values_mut());
+    let [out] = linears(cx, x, [(weight, bias)]);
     out
+}
+
+/// Several products of the same `x`, each as [`linear`]. Where all weights are packed, `x` is quantized once and the
+/// threads share the work of all.
+pub fn linears<const N: usize>(
+    cx: &Context,
+    x: &Tensor,
+    weights: [(&Weight, Option<&[f32]>); N],
+) -> [Tensor; N] {
+    let mut outs = weights.map(|(weight, _)| {
+        assert_eq!(x.cols(), weight.cols(), "input features match the weight");
+        cx.uninit(x.rows(), weight.rows())
+    });
+    let mut products = Vec::with_capacity(N);
+    for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
+        match weight.stored() {
+            Stored::Rows(matrix) => matmul::matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
+            Stored::Packed(weight) => products.push(Product { weight, bias, out: out.values_mut() }),
+        }
+    }
+    if !products.is_empty() {
+        let mut quantized = cx.quantized();
+        quantized.quantize(cx.pool(), x.values(), x.cols());
+        matmul_packed(cx.pool(), &quantized, &mut products);
+    }
+    outs
 }
 
 /// Root mean square norm (arXiv:1910.07467) over groups of `weight.len()` columns: the whole row, or each head

@@ -1,6 +1,8 @@
 //! Parameters in their storage type.
 
-use kernels::{DType, matmul::Matrix};
+use kernels::DType;
+use kernels::matmul::{Matrix, decode_row};
+use kernels::packed::{PackedMatrix, PackedType};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,9 +14,34 @@ pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 pub struct Weight {
     bytes: Bytes,
     range: Range<usize>,
-    dtype: DType,
+    format: WeightFormat,
     rows: usize,
     cols: usize,
+}
+
+/// How a weight lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// Row after row, as checkpoints have it. Products with it are made in float32.
+    Rows(DType),
+    /// In the order of the integer products. Products with it round activations to 8 bits.
+    Packed(PackedType),
+}
+
+impl WeightFormat {
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightFormat::Rows(dtype) => dtype.name(),
+            WeightFormat::Packed(packed) => packed.name(),
+        }
+    }
+}
+
+/// A weight as the kernels take it.
+pub(crate) enum Stored<'a> {
+    Rows(Matrix<'a>),
+    Packed(PackedMatrix<'a>),
 }
 
 /// Why bytes are not the weight they are declared to be.
@@ -29,14 +56,14 @@ pub enum WeightError {
         dtype: DType,
     },
     /// The byte range is not the shape's size, or lies outside the bytes.
-    #[error("a [{rows}, {cols}] {} matrix needs {needed:?} bytes, but {found} are there", .dtype.name())]
+    #[error("a [{rows}, {cols}] {} matrix needs {needed:?} bytes, but {found} are there", .format.name())]
     Size {
         /// Declared rows.
         rows: usize,
         /// Declared columns.
         cols: usize,
-        /// The storage type.
-        dtype: DType,
+        /// How it is stored.
+        format: WeightFormat,
         /// Bytes that the shape needs; `None` on overflow.
         needed: Option<usize>,
         /// Bytes that are there.
@@ -45,7 +72,7 @@ pub enum WeightError {
 }
 
 impl Weight {
-    /// The matrix stored in `bytes[range]`.
+    /// The matrix stored row after row in `bytes[range]`.
     pub fn new(
         bytes: Bytes,
         range: Range<usize>,
@@ -54,12 +81,34 @@ impl Weight {
         cols: usize,
     ) -> Result<Weight, WeightError> {
         let row = dtype.row_bytes(cols).ok_or(WeightError::RowLength { cols, dtype })?;
-        let needed = row.checked_mul(rows);
+        Weight::checked(bytes, range, WeightFormat::Rows(dtype), rows, cols, row.checked_mul(rows))
+    }
+
+    /// The packed matrix in `bytes[range]`.
+    pub fn packed(
+        bytes: Bytes,
+        range: Range<usize>,
+        packed: PackedType,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Weight, WeightError> {
+        let needed = packed.matrix_bytes(rows, cols);
+        Weight::checked(bytes, range, WeightFormat::Packed(packed), rows, cols, needed)
+    }
+
+    fn checked(
+        bytes: Bytes,
+        range: Range<usize>,
+        format: WeightFormat,
+        rows: usize,
+        cols: usize,
+        needed: Option<usize>,
+    ) -> Result<Weight, WeightError> {
         let found = (*bytes).as_ref().get(range.clone()).map_or(0, <[u8]>::len);
         if needed != Some(found) {
-            return Err(WeightError::Size { rows, cols, dtype, needed, found });
+            return Err(WeightError::Size { rows, cols, format, needed, found });
         }
-        Ok(Weight { bytes, range, dtype, rows, cols })
+        Ok(Weight { bytes, range, format, rows, cols })
     }
 
     /// A float32 matrix that owns its values.
@@ -67,7 +116,7 @@ impl Weight {
         assert_eq!(values.len(), rows * cols);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let range = 0..bytes.len();
-        Weight { bytes: Arc::new(bytes), range, dtype: DType::F32, rows, cols }
+        Weight { bytes: Arc::new(bytes), range, format: WeightFormat::Rows(DType::F32), rows, cols }
     }
 
     /// Output features.
@@ -80,9 +129,14 @@ impl Weight {
         self.cols
     }
 
-    /// The storage type.
-    pub fn dtype(&self) -> DType {
-        self.dtype
+    /// How it is stored.
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
+    /// Whether this and `other` are the same stored matrix.
+    pub fn is_same(&self, other: &Weight) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes) && self.range == other.range
     }
 
     /// Stored size in bytes.
@@ -90,25 +144,37 @@ impl Weight {
         self.range.len()
     }
 
-    /// The stored values as the kernels take them.
-    pub fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(&(*self.bytes).as_ref()[self.range.clone()], self.dtype, self.rows, self.cols)
+    /// The stored bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.bytes).as_ref()[self.range.clone()]
     }
 
-    /// Rows `range` as a weight of their own, for tensors that hold several matrices (experts, fused projections).
-    pub fn slice_rows(&self, range: Range<usize>) -> Weight {
-        assert!(range.start <= range.end && range.end <= self.rows);
-        let row = self.range.len().checked_div(self.rows).unwrap_or(0);
-        let start = self.range.start + range.start * row;
-        Weight { range: start..start + range.len() * row, rows: range.len(), ..self.clone() }
+    /// The stored values as the kernels take them.
+    pub(crate) fn stored(&self) -> Stored<'_> {
+        match self.format {
+            WeightFormat::Rows(dtype) => Stored::Rows(Matrix::new(self.bytes(), dtype, self.rows, self.cols)),
+            WeightFormat::Packed(packed) => {
+                Stored::Packed(PackedMatrix::new(self.bytes(), packed, self.rows, self.cols))
+            }
+        }
+    }
+
+    /// Decodes row `row` into float32, exactly.
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not as long as a row.
+    pub fn decode_row(&self, row: usize, out: &mut [f32]) {
+        match self.stored() {
+            Stored::Rows(matrix) => decode_row(matrix.dtype(), matrix.row(row), out),
+            Stored::Packed(matrix) => matrix.decode_row(row, out),
+        }
     }
 
     /// All values decoded to float32.
     pub fn to_f32(&self) -> Vec<f32> {
-        let matrix = self.matrix();
         let mut out = vec![0.0; self.rows * self.cols];
         for (i, row) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
-            kernels::matmul::decode_row(self.dtype, matrix.row(i), row);
+            self.decode_row(i, row);
         }
         out
     }

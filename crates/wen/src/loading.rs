@@ -1,6 +1,7 @@
 //! From a path to a model, and to an engine that runs it.
 
 use crate::progress::Progress;
+use crate::sizes::SizeArgs;
 use anyhow::Context;
 use engine::{Engine, EngineOptions};
 use kernels::Pool;
@@ -29,15 +30,15 @@ pub fn check_exists(path: &Path) -> Result<(), NoSuchModel> {
 }
 
 /// Opens the model at `path`. Its weights are mapped and not yet read.
-pub fn open(path: &Path) -> anyhow::Result<Arc<Model>> {
+pub fn open(path: &Path) -> anyhow::Result<Model> {
     check_exists(path)?;
     let _progress = Progress::spinner(format!("opening {}", path.display()));
     let model = Model::open(path).with_context(|| cannot_load(path))?;
-    Ok(Arc::new(model))
+    Ok(model)
 }
 
 /// Opens the model at `path`, which has to be one that can hold a conversation.
-pub fn open_for_chat(path: &Path) -> anyhow::Result<Arc<Model>> {
+pub fn open_for_chat(path: &Path) -> anyhow::Result<Model> {
     let model = open(path)?;
     let why = match (model.kind, &model.chat_template) {
         (ModelKind::Embed, _) => "makes embeddings; it does not chat",
@@ -52,10 +53,20 @@ pub fn cannot_load(path: &Path) -> String {
     format!("cannot load the model {}", path.display())
 }
 
+/// Makes an opened model ready to compute: its weights are packed as `args` ask for it.
+pub fn pack(mut model: Model, args: &SizeArgs, pool: &Pool) -> anyhow::Result<Arc<Model>> {
+    let mut progress = None;
+    let mut tell = |done, total| {
+        progress.get_or_insert_with(|| Progress::bytes("packing weights", total)).set(done);
+    };
+    model.pack(args.quantize.quantization(), pool, &mut tell)?;
+    Ok(Arc::new(model))
+}
+
 /// Reads the weights into memory, so that the first request does not wait for the disk.
 pub fn warm_up(model: &Model) {
     let progress = Progress::bytes("reading weights", model.weight_bytes);
-    model.checkpoint.warm_up(|done, _| progress.set(done));
+    model.warm_up(|done, _| progress.set(done));
 }
 
 /// Starts an engine for `model` that computes on `pool`.

@@ -4,7 +4,7 @@ use crate::exit::Usage;
 use crate::machine;
 use clap::ValueEnum;
 use engine::EngineOptions;
-use models::Model;
+use models::{Model, Quantization};
 use nn::DType;
 
 /// Tokens that one step computes at most: enough for the matrix products' full speed, and short enough that
@@ -29,6 +29,9 @@ pub struct SizeArgs {
     /// Type of the key-value cache; auto is f32 for float32 checkpoints and bf16 for all others
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub kv_type: KvType,
+    /// What products are computed with. Rounding to 8 or 4 bits is done once and kept on disk beside the model
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub quantize: Quantize,
     /// Processor threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -45,6 +48,31 @@ pub enum KvType {
     F16,
     /// 16 bits with a small precision.
     Bf16,
+}
+
+/// What products are computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Quantize {
+    /// What the file holds: float weights in float32, Q8_0, Q4_0 and Q4_K in integers.
+    Auto,
+    /// The stored values in float32, quantized ones too.
+    None,
+    /// 8-bit weights and activations.
+    Int8,
+    /// 4-bit weights (8 for those that lose most), 8-bit activations.
+    Int4,
+}
+
+impl Quantize {
+    /// The same for models.
+    pub fn quantization(self) -> Quantization {
+        match self {
+            Quantize::Auto => Quantization::Stored,
+            Quantize::None => Quantization::None,
+            Quantize::Int8 => Quantization::Int8,
+            Quantize::Int4 => Quantization::Int4,
+        }
+    }
 }
 
 impl KvType {

@@ -3,8 +3,8 @@
 //! Those under `tests/data/parity` always count. The whole set is covered as well where `WEN_PARITY_DIR` names it or
 //! it lies in `../shared/parity/fixtures` beside the repository.
 
-use models::Model;
 use models::checkpoint::safetensors;
+use models::{Model, Quantization};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -23,6 +23,30 @@ pub fn fixture(name: &str) -> PathBuf {
 
 pub fn open(path: &Path) -> Arc<Model> {
     Arc::new(Model::open(path).unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// The model of a committed fixture with its weights packed; the packed copy is made beside a copy of the fixture.
+pub fn packed(name: &str, quantization: Quantization) -> Arc<Model> {
+    if quantization == Quantization::None {
+        return open(&fixture(name));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = match fixture(name) {
+        file if file.is_file() => {
+            let copy = dir.path().join(file.file_name().unwrap());
+            std::fs::copy(file, &copy).unwrap();
+            copy
+        }
+        from => {
+            for entry in std::fs::read_dir(from).unwrap().flatten().filter(|e| e.path().is_file()) {
+                std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+            }
+            dir.path().to_owned()
+        }
+    };
+    let mut model = Model::open(&path).unwrap();
+    model.pack(quantization, &kernels::Pool::new(2), &mut |_, _| ()).unwrap();
+    Arc::new(model)
 }
 
 /// The checkpoints whose expected tensors hold `tensor`: those of the committed set, which must be `at_least`, and

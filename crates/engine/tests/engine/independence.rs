@@ -1,9 +1,10 @@
 //! A request's tokens depend on the request alone.
 
 use crate::client::{Reply, assert_idle, greedy, options, reply, seeded, start, submit};
-use crate::fixture::{QWEN3, fixture, open, prompts};
+use crate::fixture::{QWEN3, packed, prompts};
 use engine::{Engine, EngineOptions, Generate};
 use kernels::Pool;
+use models::Quantization;
 use nn::DType;
 use std::sync::Arc;
 
@@ -66,13 +67,18 @@ fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut
             true,
         ),
     ];
-    for (name, cache_dtype) in
-        [("qwen3-tied", DType::F32), ("qwen3-tied", DType::BF16), ("qwen3-moe", DType::F32)]
-    {
-        let model = open(&fixture(name));
+    for (name, cache_dtype, quantization) in [
+        ("qwen3-tied", DType::F32, Quantization::None),
+        ("qwen3-tied", DType::BF16, Quantization::None),
+        ("qwen3-moe", DType::F32, Quantization::None),
+        ("qwen3-tied", DType::BF16, Quantization::Int8),
+        ("qwen3-tied", DType::BF16, Quantization::Int4),
+        ("qwen3-moe", DType::BF16, Quantization::Int4),
+    ] {
+        let model = packed(name, quantization);
         let expected = alone(&start(&model, EngineOptions { cache_dtype, ..options() }));
         for (case, threads, options, preempted) in cases.clone() {
-            let what = format!("{name}, {cache_dtype:?} cache, {case}");
+            let what = format!("{name}, {quantization:?}, {cache_dtype:?} cache, {case}");
             let options = EngineOptions { cache_dtype, ..options };
             let engine = Engine::start(Arc::clone(&model), Arc::new(Pool::new(threads)), options).unwrap();
             for (i, (found, expected)) in together(&engine).iter().zip(&expected).enumerate() {

@@ -27,6 +27,7 @@ impl Random {
         (0..n).map(|_| self.float()).collect()
     }
 
+    #[allow(dead_code)]
     /// Bytes of `rows` rows of `cols` values; codes are arbitrary, scales are small and finite.
     pub fn stored(&mut self, dtype: DType, rows: usize, cols: usize) -> Vec<u8> {
         let values = rows * cols;
@@ -59,6 +60,7 @@ impl Random {
     }
 }
 
+#[allow(dead_code)]
 pub fn matrix(bytes: &[u8], dtype: DType, rows: usize, cols: usize) -> Matrix<'_> {
     Matrix::new(bytes, dtype, rows, cols)
 }

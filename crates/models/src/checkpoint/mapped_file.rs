@@ -1,7 +1,7 @@
 //! Files: mapped whole, or read up to a bound.
 
 use crate::limits;
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use nn::Bytes;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -82,16 +82,28 @@ impl MappedFile {
         self.map.clone()
     }
 
+    /// Gives the pages that were read back to the system; they are read again when they are needed.
+    pub(super) fn forget_pages(&self) {
+        // SAFETY: the mapping is of a file and read-only, so no page holds anything that the file does not.
+        #[allow(unsafe_code)]
+        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+    }
+
     /// Touches every page; `progress` hears the bytes of each step.
-    pub(super) fn warm_up(&self, mut progress: impl FnMut(u64)) {
+    pub(super) fn warm_up(&self, progress: impl FnMut(u64)) {
         // Advice only makes it faster, so a system that refuses it is no error.
         let _ = self.map.advise(Advice::WillNeed);
-        for step in self.map.chunks(WARM_UP_STEP) {
-            for page in step.chunks(PAGE_BYTES) {
-                std::hint::black_box(page[0]);
-            }
-            progress(step.len() as u64);
+        touch_pages(&self.map, progress);
+    }
+}
+
+/// Reads a byte of every page; `progress` hears the bytes of each step.
+pub(crate) fn touch_pages(bytes: &[u8], mut progress: impl FnMut(u64)) {
+    for step in bytes.chunks(WARM_UP_STEP) {
+        for page in step.chunks(PAGE_BYTES) {
+            std::hint::black_box(page[0]);
         }
+        progress(step.len() as u64);
     }
 }
 

@@ -32,8 +32,8 @@ fn weights_point_into_their_file_and_vectors_are_decoded() {
     let checkpoint = Checkpoint::open(&parity("qwen3-tied")).unwrap();
     let weight = checkpoint.weight("model.layers.0.self_attn.q_proj.weight", 128, 64).unwrap();
     assert_eq!(
-        (weight.rows(), weight.cols(), weight.dtype(), weight.byte_len()),
-        (128, 64, DType::F32, 32768)
+        (weight.rows(), weight.cols(), weight.format(), weight.byte_len()),
+        (128, 64, nn::WeightFormat::Rows(DType::F32), 32768)
     );
     let norm = checkpoint.vector("model.norm.weight", 64).unwrap();
     assert!(norm.len() == 64 && norm.iter().all(|x| x.is_finite() && *x != 0.0));

@@ -85,7 +85,9 @@ struct Speeds {
 /// Measures and writes the report to standard output.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
-    let model = loading::open(&args.model)?;
+    let threads = args.sizes.threads();
+    let pool = Arc::new(kernels::Pool::new(threads));
+    let model = loading::pack(loading::open(&args.model)?, &args.sizes, &pool)?;
     loading::warm_up(&model);
     let load_seconds = started.elapsed().as_secs_f64();
 
@@ -105,8 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let threads = args.sizes.threads();
-    let engine = loading::start(model.clone(), Arc::new(kernels::Pool::new(threads)), options.clone())?;
+    let engine = loading::start(model.clone(), pool, options.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let progress = Progress::steps("measuring", args.batch.len() as u64 * (u64::from(args.repeat) + 1));
     let mut prompts = Prompts::new(model.lm.config().vocab_size, prompt);

@@ -73,7 +73,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage("--json is for one question; give a prompt".to_owned()).into());
     }
     let started = Instant::now();
-    let model = loading::open_for_chat(&args.model)?;
+    let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
+    let model = loading::pack(loading::open_for_chat(&args.model)?, &args.sizes, &pool)?;
     loading::warm_up(&model);
     let wishes = Wishes {
         cache_tokens: None,
@@ -82,7 +83,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         cache_bytes: sizes::cache_budget(&[&model]),
     };
     let options = sizes::engine_options(&model, &args.sizes, wishes)?;
-    let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let engine = loading::start(model, pool, options)?;
     let load_seconds = started.elapsed().as_secs_f64();
     let Some(question) = question else {

@@ -83,8 +83,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let listen = resolve(&args.host, args.port)?;
     let keys = keys(&args)?;
     let named = named_models(&args.models)?;
-    let models = named.iter().map(|named| loading::open(&named.path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let served = start_engines(&args, named, &models)?;
+    let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
+    let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
+    let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+    let served = start_engines(&args, named, &models, &pool)?;
     if !listen.ip().is_loopback() && keys.is_empty() {
         tracing::warn!("{} can be reached from outside and asks for no key; set --api-key", listen.ip());
     }
@@ -171,8 +173,12 @@ fn named_models(args: &[String]) -> Result<Vec<Named>, Usage> {
     Ok(models)
 }
 
-fn start_engines(args: &Args, named: Vec<Named>, models: &[Arc<Model>]) -> anyhow::Result<Vec<ServedModel>> {
-    let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
+fn start_engines(
+    args: &Args,
+    named: Vec<Named>,
+    models: &[Arc<Model>],
+    pool: &Arc<kernels::Pool>,
+) -> anyhow::Result<Vec<ServedModel>> {
     let budget = sizes::cache_budget(&models.iter().map(Arc::as_ref).collect::<Vec<_>>());
     let wishes = Wishes {
         cache_tokens: args.cache_tokens.map(|tokens| tokens as usize),

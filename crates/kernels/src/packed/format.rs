@@ -1,0 +1,290 @@
+//! The layout of packed weights.
+//!
+//! A tile of 16 outputs holds the codes of all its groups, then their scales. The codes of a group lie in steps of four
+//! inputs: `[step][output][4]`, which is what one `vpdpbusd` of 512 bits, two of 256 or four `sdot` take. Codes are
+//! unsigned. Of 4-bit codes, steps `2i` and `2i + 1` share bytes: low and high halves.
+
+use crate::DType;
+use half::f16;
+
+/// Outputs in a tile.
+pub const TILE: usize = 16;
+/// Inputs that share a scale.
+pub const GROUP: usize = 32;
+/// Groups that share the two scales of [`PackedType::Int4Super`].
+const SUPER: usize = 8;
+
+/// How packed weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedType {
+    /// `scale · (code - 128)`, with a half-precision scale for each group: 8.5 bits a weight. Holds Q8_0 exactly.
+    Int8,
+    /// `scale · (code - 8)`, with a half-precision scale for each group: 4.5 bits. Holds Q4_0 exactly.
+    Int4,
+    /// `scale · (code - zero)`, with a half-precision scale and an 8-bit zero for each group: 4.75 bits. Holds GPTQ and
+    /// AWQ exactly.
+    Int4Zero,
+    /// `d · scale · code - dmin · min`, with 6-bit `scale` and `min` for each group and half-precision `d` and `dmin` for
+    /// 8 groups: 4.625 bits. Holds Q4_K exactly.
+    Int4Super,
+}
+
+/// The scale of one group of one output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupScale {
+    /// Of [`PackedType::Int8`] and [`PackedType::Int4`]: the bits of a half-precision number.
+    Half(u16),
+    /// Of [`PackedType::Int4Zero`]: the scale's bits and the zero, below 128.
+    Zero(u16, u8),
+    /// Of [`PackedType::Int4Super`]: the bits of `d` and `dmin`, and the group's `scale` and `min`, below 64.
+    Super {
+        /// Bits of the factor of `scale`.
+        d: u16,
+        /// Bits of the factor of `min`.
+        dmin: u16,
+        /// Scale of this group.
+        scale: u8,
+        /// Minimum of this group.
+        min: u8,
+    },
+}
+
+impl PackedType {
+    /// Every packed type.
+    pub const ALL: [PackedType; 4] =
+        [PackedType::Int8, PackedType::Int4, PackedType::Int4Zero, PackedType::Int4Super];
+
+    /// The name that output and files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            PackedType::Int8 => "int8",
+            PackedType::Int4 => "int4",
+            PackedType::Int4Zero => "int4-zero",
+            PackedType::Int4Super => "int4-super",
+        }
+    }
+
+    /// The packed type that holds the values of `dtype` without loss, if there is one.
+    pub fn of(dtype: DType) -> Option<PackedType> {
+        match dtype {
+            DType::Q8_0 => Some(PackedType::Int8),
+            DType::Q4_0 => Some(PackedType::Int4),
+            DType::Q4_K => Some(PackedType::Int4Super),
+            _ => None,
+        }
+    }
+
+    /// Whether codes have 8 bits; else they have 4.
+    pub(crate) fn is_wide(self) -> bool {
+        self == PackedType::Int8
+    }
+
+    /// What is subtracted from every code; 0 where a group says so itself.
+    pub(crate) fn zero(self) -> i32 {
+        match self {
+            PackedType::Int8 => 128,
+            PackedType::Int4 => 8,
+            PackedType::Int4Zero | PackedType::Int4Super => 0,
+        }
+    }
+
+    /// Bytes of the codes of a group of a tile.
+    pub(crate) fn group_code_bytes(self) -> usize {
+        TILE * GROUP / if self.is_wide() { 1 } else { 2 }
+    }
+
+    /// Bytes of all scales of a tile.
+    fn scale_bytes(self, groups: usize) -> usize {
+        match self {
+            PackedType::Int8 | PackedType::Int4 => groups * TILE * 2,
+            PackedType::Int4Zero => groups * TILE * 3,
+            PackedType::Int4Super => groups.div_ceil(SUPER) * TILE * 4 + groups * TILE * 2,
+        }
+    }
+
+    /// Bytes of a tile of `cols` inputs, a multiple of a cache line; `None` on overflow.
+    pub fn tile_bytes(self, cols: usize) -> Option<usize> {
+        let groups = cols.div_ceil(GROUP);
+        groups.checked_mul(GROUP * TILE * 4)?;
+        (groups * self.group_code_bytes() + self.scale_bytes(groups)).checked_next_multiple_of(64)
+    }
+
+    /// Bytes of a matrix; `None` on overflow.
+    pub fn matrix_bytes(self, rows: usize, cols: usize) -> Option<usize> {
+        self.tile_bytes(cols)?.checked_mul(rows.div_ceil(TILE))
+    }
+
+    /// Where the scales of `group` lie, counted from the tile's first scale: those of 8 groups come first in
+    /// [`PackedType::Int4Super`].
+    #[inline(always)]
+    pub(crate) fn scale_at(self, group: usize) -> usize {
+        match self {
+            PackedType::Int8 | PackedType::Int4 => group * TILE * 2,
+            PackedType::Int4Zero => group * TILE * 3,
+            PackedType::Int4Super => super_at(group) + TILE * 4 + group % SUPER * TILE * 2,
+        }
+    }
+}
+
+/// Where `d` and `dmin` of the 8 groups around `group` lie.
+#[inline(always)]
+pub(crate) fn super_at(group: usize) -> usize {
+    group / SUPER * (TILE * 4 + SUPER * TILE * 2)
+}
+
+/// A packed matrix `[rows, cols]` (out, in).
+#[derive(Clone, Copy)]
+pub struct PackedMatrix<'a> {
+    bytes: &'a [u8],
+    packed: PackedType,
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a> PackedMatrix<'a> {
+    /// A view of `bytes` as a matrix.
+    ///
+    /// # Panics
+    /// When `bytes` is not as long as [`PackedType::matrix_bytes`] says: loaders check sizes before they come here.
+    pub fn new(bytes: &'a [u8], packed: PackedType, rows: usize, cols: usize) -> PackedMatrix<'a> {
+        assert_eq!(Some(bytes.len()), packed.matrix_bytes(rows, cols), "matrix bytes match its shape");
+        PackedMatrix { bytes, packed, rows, cols }
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How it is stored.
+    pub fn packed_type(&self) -> PackedType {
+        self.packed
+    }
+
+    pub(crate) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// Codes and scales of tile `i`.
+    pub(crate) fn tile(&self, i: usize) -> (&'a [u8], &'a [u8]) {
+        let tile = self.bytes.len() / self.tiles();
+        self.bytes[i * tile..(i + 1) * tile]
+            .split_at(self.cols.div_ceil(GROUP) * self.packed.group_code_bytes())
+    }
+
+    /// Decodes row `row` into float32, exactly.
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not `cols` long.
+    pub fn decode_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols, "row {row} of {} values", self.cols);
+        let (codes, scales) = self.tile(row / TILE);
+        for (group, out) in out.chunks_mut(GROUP).enumerate() {
+            let codes = &codes[group * self.packed.group_code_bytes()..][..self.packed.group_code_bytes()];
+            let codes = group_codes(self.packed, codes, row % TILE);
+            let (scale, offset) = self.packed.affine(scales, group, row % TILE);
+            let zero = self.packed.zero();
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = scale * (i32::from(code) - zero) as f32 + offset;
+            }
+        }
+    }
+}
+
+impl PackedType {
+    /// Scale and offset of a group of output `output`: a weight is `scale · (code - zero) + offset`.
+    fn affine(self, scales: &[u8], group: usize, output: usize) -> (f32, f32) {
+        let half = |at: usize| f16::from_le_bytes([scales[at], scales[at + 1]]).to_f32();
+        let at = self.scale_at(group);
+        match self {
+            PackedType::Int8 | PackedType::Int4 => (half(at + output * 2), 0.0),
+            PackedType::Int4Zero => {
+                let scale = half(at + output * 2);
+                (scale, -(scale * f32::from(scales[at + TILE * 2 + output])))
+            }
+            PackedType::Int4Super => {
+                let shared = super_at(group);
+                let (d, dmin) = (half(shared + output * 2), half(shared + (TILE + output) * 2));
+                let (scale, min) = (f32::from(scales[at + output]), f32::from(scales[at + TILE + output]));
+                (d * scale, -(dmin * min))
+            }
+        }
+    }
+}
+
+/// The codes of output `output` in a group.
+fn group_codes(packed: PackedType, codes: &[u8], output: usize) -> [u8; GROUP] {
+    std::array::from_fn(|k| {
+        let (step, at) = (k / 4, output * 4 + k % 4);
+        if packed.is_wide() {
+            codes[step * TILE * 4 + at]
+        } else {
+            codes[step / 2 * TILE * 4 + at] >> (step % 2 * 4) & 15
+        }
+    })
+}
+
+/// One tile that is being written.
+pub struct TileMut<'a> {
+    packed: PackedType,
+    codes: &'a mut [u8],
+    scales: &'a mut [u8],
+}
+
+impl<'a> TileMut<'a> {
+    /// The tile of `cols` inputs in `bytes`, all zero: outputs that are not put have weights of zero.
+    ///
+    /// # Panics
+    /// When `bytes` is not [`PackedType::tile_bytes`] long.
+    pub fn new(bytes: &'a mut [u8], packed: PackedType, cols: usize) -> TileMut<'a> {
+        assert_eq!(Some(bytes.len()), packed.tile_bytes(cols), "a tile of {cols} inputs");
+        bytes.fill(0);
+        let (codes, scales) = bytes.split_at_mut(cols.div_ceil(GROUP) * packed.group_code_bytes());
+        TileMut { packed, codes, scales }
+    }
+
+    /// Writes a group of output `output`.
+    ///
+    /// # Panics
+    /// When the scale is of another packed type, or there is no such group.
+    pub fn put(&mut self, output: usize, group: usize, codes: &[u8; GROUP], scale: GroupScale) {
+        let size = self.packed.group_code_bytes();
+        let into = &mut self.codes[group * size..][..size];
+        for step in 0..GROUP / 4 {
+            for j in 0..4 {
+                let code = codes[step * 4 + j];
+                if self.packed.is_wide() {
+                    into[step * TILE * 4 + output * 4 + j] = code;
+                } else {
+                    into[step / 2 * TILE * 4 + output * 4 + j] |= (code & 15) << (step % 2 * 4);
+                }
+            }
+        }
+        let at = self.packed.scale_at(group);
+        match (self.packed, scale) {
+            (PackedType::Int8 | PackedType::Int4, GroupScale::Half(scale)) => {
+                self.put_half(at + output * 2, scale);
+            }
+            (PackedType::Int4Zero, GroupScale::Zero(scale, zero)) => {
+                self.put_half(at + output * 2, scale);
+                self.scales[at + TILE * 2 + output] = zero;
+            }
+            (PackedType::Int4Super, GroupScale::Super { d, dmin, scale, min }) => {
+                let shared = super_at(group);
+                self.put_half(shared + output * 2, d);
+                self.put_half(shared + (TILE + output) * 2, dmin);
+                (self.scales[at + output], self.scales[at + TILE + output]) = (scale, min);
+            }
+            (packed, scale) => panic!("{scale:?} is no scale of {}", packed.name()),
+        }
+    }
+
+    fn put_half(&mut self, at: usize, bits: u16) {
+        self.scales[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+}

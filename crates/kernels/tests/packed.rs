@@ -1,0 +1,134 @@
+//! Packed weights: what they hold, and what products with them give.
+
+mod common;
+
+use common::{Random, bits};
+use kernels::Pool;
+use kernels::packed::{
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
+    quantize_outputs,
+};
+
+/// A packed matrix with random codes and scales.
+fn packed(random: &mut Random, packed: PackedType, rows: usize, cols: usize) -> Vec<u8> {
+    let mut bytes = vec![0xee; packed.matrix_bytes(rows, cols).unwrap()];
+    for (i, tile) in bytes.chunks_exact_mut(packed.tile_bytes(cols).unwrap()).enumerate() {
+        let mut tile = TileMut::new(tile, packed, cols);
+        for output in 0..TILE.min(rows - i * TILE) {
+            for group in 0..cols.div_ceil(GROUP) {
+                let limit = if packed == PackedType::Int8 { 255 } else { 15 };
+                let codes = std::array::from_fn(|_| (random.bits() % (limit + 1)) as u8);
+                let mut half = |scale: f32| half::f16::from_f32(random.float() * scale).to_bits();
+                let scale = match packed {
+                    PackedType::Int8 | PackedType::Int4 => GroupScale::Half(half(0.01)),
+                    PackedType::Int4Zero => GroupScale::Zero(half(0.01), (i % 16) as u8),
+                    // d and dmin belong to 8 groups: the last of them counts
+                    PackedType::Int4Super => {
+                        GroupScale::Super { d: 0x1400, dmin: 0x1800, scale: (group % 64) as u8, min: 63 }
+                    }
+                };
+                tile.put(output, group, &codes, scale);
+            }
+        }
+    }
+    bytes
+}
+
+fn product(pool: &Pool, x: &[f32], w: PackedMatrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let mut rows = QuantizedRows::default();
+    rows.quantize(pool, x, w.cols());
+    let mut out = vec![f32::NAN; rows.rows() * w.rows()];
+    matmul_packed(pool, &rows, &mut [Product { weight: w, bias, out: &mut out }]);
+    out
+}
+
+const SIZES: [(usize, usize, usize); 6] =
+    [(1, 16, 32), (3, 33, 256), (7, 1, 64), (13, 70, 96), (6, 48, 1024), (2, 17, 77)];
+
+#[test]
+fn products_equal_those_of_decoded_weights_and_rounded_activations() {
+    let (pool, mut random) = (Pool::new(2), Random::new(5));
+    for ty in PackedType::ALL {
+        for (m, n, k) in SIZES {
+            let bytes = packed(&mut random, ty, n, k);
+            let w = PackedMatrix::new(&bytes, ty, n, k);
+            let (x, bias) = (random.floats(m * k), random.floats(n));
+            let out = product(&pool, &x, w, Some(&bias));
+            let mut weight = vec![0.0; k];
+            for j in 0..n {
+                w.decode_row(j, &mut weight);
+                for i in 0..m {
+                    let (mut sum, mut size) = (f64::from(bias[j]), 0.0f64);
+                    for (x, w) in x[i * k..][..k].chunks(GROUP).zip(weight.chunks(GROUP)) {
+                        let largest = x.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+                        for (x, w) in x.iter().zip(w) {
+                            let rounded = (x * (127.0 / largest)).round_ties_even() * (largest / 127.0);
+                            sum += f64::from(rounded) * f64::from(*w);
+                            size += f64::from((rounded * w).abs());
+                        }
+                    }
+                    let got = f64::from(out[i * n + j]);
+                    // offsets and codes of affine types cancel, so the error is relative to their size
+                    let allowed = 1e-5 * (size + 1.0);
+                    assert!(
+                        (got - sum).abs() < allowed,
+                        "{} [{m}, {n}, {k}] {i},{j}: {got}, not {sum}",
+                        ty.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_bits_alone_and_among_others() {
+    let (one, two, mut random) = (Pool::new(1), Pool::new(2), Random::new(6));
+    for ty in PackedType::ALL {
+        for (m, n, k) in SIZES {
+            let bytes = packed(&mut random, ty, n, k);
+            let w = PackedMatrix::new(&bytes, ty, n, k);
+            let x = random.floats(m * k);
+            let all = product(&two, &x, w, None);
+            for i in 0..m {
+                let alone = product(&one, &x[i * k..][..k], w, None);
+                assert_eq!(bits(&alone), bits(&all[i * n..][..n]), "{} [{m}, {n}, {k}] row {i}", ty.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let (pool, mut random) = (Pool::new(1), Random::new(7));
+    let bytes = packed(&mut random, PackedType::Int8, 16, 64);
+    for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = random.floats(128);
+        x[40] = broken;
+        let out = product(&pool, &x, PackedMatrix::new(&bytes, PackedType::Int8, 16, 64), None);
+        assert!(out[..16].iter().all(|v| v.is_nan()) && out[16..].iter().all(|v| v.is_finite()), "{broken}");
+    }
+}
+
+#[test]
+fn quantizing_loses_no_more_than_its_bits_cost() {
+    let mut random = Random::new(8);
+    // twelve uniform numbers make a nearly normal one
+    let weights: Vec<f32> =
+        (0..16 * 512).map(|_| (0..12).map(|_| random.float()).sum::<f32>() * 0.01).collect();
+    for (ty, most) in [(PackedType::Int8, 0.006), (PackedType::Int4, 0.085)] {
+        let mut tile = vec![0; ty.tile_bytes(512).unwrap()];
+        let (error, power) = quantize_outputs(ty, &weights, 512, &mut tile);
+        let relative = (error / power).sqrt();
+        assert!(relative < most && relative > most / 3.0, "{}: {relative}", ty.name());
+        let mut row = vec![0.0; 512];
+        PackedMatrix::new(&tile, ty, 16, 512).decode_row(3, &mut row);
+        let found: f64 = row.iter().zip(&weights[3 * 512..]).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        assert!(found < 1.5 * error / 16.0, "{}: row 3 lost {found} of {error}", ty.name());
+    }
+    for extreme in [0.0, 1e-30, 1e-9, 60_000.0] {
+        let mut tile = vec![0; PackedType::Int8.tile_bytes(32).unwrap()];
+        let (error, _) = quantize_outputs(PackedType::Int8, &[extreme; 32], 32, &mut tile);
+        assert!(error <= 32.0 * f64::from(extreme).powi(2) * 1.001, "{extreme}: {error}");
+    }
+}

@@ -1,0 +1,265 @@
+//! Weights packed for integer products, and the copy of them that is kept on disk.
+//!
+//! [`pack`] goes through a model's matrices in their order and replaces each by a packed one: what a file has
+//! quantized keeps its values, float weights are quantized. The result is one file, beside the model where that can be
+//! written; the next start maps it and is done (`packed_file` says when it can be trusted).
+
+mod packed_file;
+
+use crate::checkpoint::{Checkpoint, FileError};
+use kernels::Pool;
+use kernels::packed::{GROUP, GroupScale, PackedType, TILE, TileMut, quantize_outputs};
+use memmap2::MmapMut;
+use nn::{Bytes, DType, Weight, WeightFormat};
+use packed_file::{Header, PackedFile};
+use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
+
+/// Which weights are computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    /// The file's own: what it has quantized to Q8_0, Q4_0 or Q4_K is computed with in integers, all else as stored.
+    Stored,
+    /// The stored values in float32.
+    None,
+    /// 8 bits, or fewer where the file has fewer.
+    Int8,
+    /// 4 bits, and 8 for the matrices that lose most ([`INT4_ERROR`]).
+    Int4,
+}
+
+/// Relative error (root of squared error over squared weights, of a matrix) up to which 4 bits are used. Normally
+/// distributed weights lose 0.079; a matrix with outliers loses more and gets 8 bits.
+pub const INT4_ERROR: f64 = 0.1;
+/// The same for 8 bits: normally distributed weights lose 0.0055. Above it a matrix stays as it is.
+pub const INT8_ERROR: f64 = 0.02;
+
+/// A matrix of a model that can be packed.
+pub struct Matrix<'a> {
+    /// The weight; packed ones are put in its place.
+    pub weight: &'a mut Weight,
+    /// Whether 4 bits are allowed: the head's errors go into the logits directly, so it keeps 8, as does the embedding
+    /// table, which is often the same matrix.
+    pub four_bits: bool,
+}
+
+/// Packs `matrices` of `checkpoint`, or takes the copy that was made before. `progress` hears of bytes done and in all.
+/// Returns the mapped bytes, or `None` when there is nothing to pack.
+///
+/// # Errors
+/// When a file of the checkpoint can't be read. A copy that cannot be kept is no error: it is logged, and memory is used.
+pub fn pack(
+    checkpoint: &Checkpoint,
+    matrices: &mut [Matrix<'_>],
+    quantization: Quantization,
+    pool: &Pool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Bytes>, FileError> {
+    if matrices.iter().all(|m| choices(m, quantization).is_empty()) {
+        return Ok(None);
+    }
+    let shapes: Vec<(usize, usize)> = matrices.iter().map(|m| (m.weight.rows(), m.weight.cols())).collect();
+    let files = checkpoint.files();
+    if let Some((bytes, header)) = packed_file::open(checkpoint.path(), &files, quantization, &shapes)? {
+        tracing::debug!("packed weights were there already");
+        place(matrices, &bytes, &header);
+        return Ok(Some(bytes));
+    }
+    let most: usize = matrices.iter().map(|m| most_bytes(m, quantization)).sum();
+    let mut file = PackedFile::create(checkpoint.path(), quantization, most);
+    // hashing reads the files a second time, beside the packing
+    let (header, content) = std::thread::scope(|scope| {
+        let content = scope.spawn(|| packed_file::content_hash(&files));
+        let header = fill(checkpoint, matrices, quantization, pool, file.data(), progress);
+        (header, content.join())
+    });
+    let content = content.unwrap_or_else(|_| Err(FileError::NotRegular(checkpoint.path().to_owned())))?;
+    let bytes = file.finish(&header, &files, content, quantization);
+    place(matrices, &bytes, &header);
+    checkpoint.forget_pages();
+    Ok(Some(bytes))
+}
+
+/// Points the matrices into packed bytes.
+fn place(matrices: &mut [Matrix<'_>], bytes: &Bytes, header: &Header) {
+    for (matrix, entry) in matrices.iter_mut().zip(&header.matrices) {
+        let Some(packed) = entry.packed_type() else { continue };
+        let (rows, cols) = (matrix.weight.rows(), matrix.weight.cols());
+        match Weight::packed(bytes.clone(), entry.range(), packed, rows, cols) {
+            Ok(weight) => *matrix.weight = weight,
+            Err(error) => unreachable!("the header was checked: {error}"),
+        }
+    }
+}
+
+/// The packed types to try for a matrix, the smallest first; none when it stays as it is.
+fn choices(matrix: &Matrix<'_>, quantization: Quantization) -> Vec<PackedType> {
+    let WeightFormat::Rows(dtype) = matrix.weight.format() else { return Vec::new() };
+    match (quantization, PackedType::of(dtype)) {
+        (Quantization::None, _) => Vec::new(),
+        // 4 bits are not made of 8 that a file has: it would lose twice
+        (_, Some(same)) => vec![same],
+        (Quantization::Stored, None) => Vec::new(),
+        (Quantization::Int8, None) => vec![PackedType::Int8],
+        (Quantization::Int4, None) if matrix.four_bits => vec![PackedType::Int4, PackedType::Int8],
+        (Quantization::Int4, None) => vec![PackedType::Int8],
+    }
+}
+
+fn most_bytes(matrix: &Matrix<'_>, quantization: Quantization) -> usize {
+    let (rows, cols) = (matrix.weight.rows(), matrix.weight.cols());
+    let bytes = |packed: PackedType| packed.matrix_bytes(rows, cols).unwrap_or(usize::MAX);
+    choices(matrix, quantization).into_iter().map(bytes).max().unwrap_or(0)
+}
+
+/// Packs all matrices into `data`, one after another.
+fn fill(
+    checkpoint: &Checkpoint,
+    matrices: &[Matrix<'_>],
+    quantization: Quantization,
+    pool: &Pool,
+    data: &mut MmapMut,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Header {
+    let total: u64 = matrices.iter().map(|m| m.weight.byte_len() as u64).sum();
+    let (mut done, mut at) = (0, 0);
+    let mut header = Header::default();
+    for matrix in matrices {
+        let weight = &*matrix.weight;
+        let mut entry = None;
+        for packed in choices(matrix, quantization) {
+            let bytes = packed.matrix_bytes(weight.rows(), weight.cols()).unwrap_or(0);
+            let error = pack_matrix(weight, packed, pool, &mut data[at..at + bytes]);
+            let allowed = if packed == PackedType::Int4 { INT4_ERROR } else { INT8_ERROR };
+            if error <= allowed {
+                entry = Some((packed, bytes));
+                break;
+            }
+            tracing::debug!("a matrix loses {error:.3} in {}, more than {allowed}", packed.name());
+        }
+        header.push(weight.rows(), weight.cols(), entry, at);
+        at += entry.map_or(0, |(_, bytes)| bytes);
+        done += weight.byte_len() as u64;
+        progress(done, total);
+        checkpoint.forget_pages();
+    }
+    header
+}
+
+/// Packs one matrix into `out` on all threads and returns its relative error, 0 where values are kept.
+fn pack_matrix(weight: &Weight, packed: PackedType, pool: &Pool, out: &mut [u8]) -> f64 {
+    let (rows, cols) = (weight.rows(), weight.cols());
+    let tile_bytes = packed.tile_bytes(cols).unwrap_or(0).max(1);
+    let tiles: Vec<Mutex<&mut [u8]>> = out.chunks_exact_mut(tile_bytes).map(Mutex::new).collect();
+    let sums = Mutex::new(vec![(0.0f64, 0.0f64); tiles.len()]);
+    let lossless =
+        matches!(weight.format(), WeightFormat::Rows(dtype) if PackedType::of(dtype) == Some(packed));
+    pool.run(tiles.len(), &|task| {
+        let mut tile = tiles[task].lock().unwrap_or_else(|e| e.into_inner());
+        let (from, to) = (task * TILE, ((task + 1) * TILE).min(rows));
+        if lossless {
+            return repack(weight, packed, from..to, &mut tile);
+        }
+        let mut values = vec![0.0; (to - from) * cols];
+        for (row, values) in (from..to).zip(values.chunks_exact_mut(cols)) {
+            weight.decode_row(row, values);
+        }
+        let found = quantize_outputs(packed, &values, cols, &mut tile);
+        sums.lock().unwrap_or_else(|e| e.into_inner())[task] = found;
+    });
+    // added in order, so that the choice of a type does not depend on who was faster
+    let sums = sums.into_inner().unwrap_or_else(|e| e.into_inner());
+    let (error, power) = sums.iter().fold((0.0, 0.0), |a, s| (a.0 + s.0, a.1 + s.1));
+    if power > 0.0 { (error / power).sqrt() } else { 0.0 }
+}
+
+/// Puts the blocks of rows `range` of a Q8_0, Q4_0 or Q4_K weight into a tile, codes and scales as they are.
+fn repack(weight: &Weight, packed: PackedType, range: std::ops::Range<usize>, tile: &mut [u8]) {
+    let row_bytes = weight.byte_len() / weight.rows().max(1);
+    let mut tile = TileMut::new(tile, packed, weight.cols());
+    let half = |b: &[u8], at: usize| u16::from_le_bytes([b[at], b[at + 1]]);
+    for (output, row) in range.enumerate() {
+        let row = &weight.bytes()[row * row_bytes..][..row_bytes];
+        match packed {
+            PackedType::Int8 => {
+                for (group, b) in row.chunks_exact(DType::Q8_0.block_bytes()).enumerate() {
+                    let codes = std::array::from_fn(|i| b[2 + i] ^ 0x80);
+                    tile.put(output, group, &codes, GroupScale::Half(half(b, 0)));
+                }
+            }
+            PackedType::Int4 => {
+                for (group, b) in row.chunks_exact(DType::Q4_0.block_bytes()).enumerate() {
+                    let codes = std::array::from_fn(|i| b[2 + i % 16] >> (i / 16 * 4) & 15);
+                    tile.put(output, group, &codes, GroupScale::Half(half(b, 0)));
+                }
+            }
+            _ => {
+                for (block, b) in row.chunks_exact(DType::Q4_K.block_bytes()).enumerate() {
+                    for s in 0..8 {
+                        let codes: [u8; GROUP] =
+                            std::array::from_fn(|i| b[16 + s / 2 * 32 + i] >> (s % 2 * 4) & 15);
+                        let (scale, min) = kernels::dtype::q4_k_scale_min(&b[4..16], s);
+                        let scale = GroupScale::Super { d: half(b, 0), dmin: half(b, 2), scale, min };
+                        tile.put(output, block * 8 + s, &codes, scale);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Rows of a quantized type with arbitrary codes and sensible scales.
+    fn stored(dtype: DType, rows: usize, cols: usize) -> Weight {
+        let mut state = 7u64;
+        let mut bytes: Vec<u8> = (0..rows * dtype.row_bytes(cols).unwrap())
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+            // below 1 and finite
+            block[1] &= 0xbb;
+            if dtype == DType::Q4_K {
+                block[3] &= 0xbb;
+            }
+        }
+        let range = 0..bytes.len();
+        Weight::new(Arc::new(bytes), range, dtype, rows, cols).unwrap()
+    }
+
+    #[test]
+    fn what_a_file_has_quantized_is_packed_without_loss() {
+        let pool = Pool::new(2);
+        for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K] {
+            let weight = stored(dtype, 37, 512);
+            let packed = PackedType::of(dtype).unwrap();
+            let mut bytes = vec![0; packed.matrix_bytes(37, 512).unwrap()];
+            assert_eq!(pack_matrix(&weight, packed, &pool, &mut bytes), 0.0);
+            let range = 0..bytes.len();
+            let packed = Weight::packed(Arc::new(bytes), range, packed, 37, 512).unwrap();
+            assert_eq!(packed.to_f32(), weight.to_f32(), "{}", dtype.name());
+        }
+    }
+
+    #[test]
+    fn four_bits_are_used_where_they_cost_little() {
+        let normal = |i: usize| ((i * 7919 % 1009) as f32 / 1009.0 - 0.5) * 0.1;
+        let mut spiky: Vec<f32> = (0..64 * 256).map(normal).collect();
+        let plain = Weight::from_f32(&spiky, 64, 256);
+        spiky.iter_mut().step_by(32).for_each(|v| *v *= 40.0);
+        let error = |weight: &Weight, packed: PackedType| {
+            let mut bytes = vec![0; packed.matrix_bytes(64, 256).unwrap()];
+            pack_matrix(weight, packed, &Pool::new(1), &mut bytes)
+        };
+        assert!(error(&plain, PackedType::Int4) < INT4_ERROR);
+        let spiky = Weight::from_f32(&spiky, 64, 256);
+        assert!(error(&spiky, PackedType::Int8) < INT8_ERROR);
+    }
+}
