@@ -74,6 +74,11 @@ impl Answer {
         }
     }
 
+    /// The longest that it may become.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
     /// The event that ends an answer of no tokens.
     pub(crate) fn empty(&self) -> Option<Event> {
         (self.max_tokens == 0).then(|| self.finished(FinishReason::Length, None))

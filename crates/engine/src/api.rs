@@ -4,6 +4,7 @@ use crate::Constraint;
 use crate::limits::{
     MAX_CHOICES, MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS,
 };
+use crate::prefix_cache::Scope;
 
 /// Sizes of an engine.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct EngineOptions {
     pub max_sequences: usize,
     /// Requests that wait at most; one more is refused.
     pub max_waiting: usize,
+    /// Tokens that they may ask for together, prompts and longest answers.
+    pub max_waiting_tokens: usize,
     /// Longest sequence, prompt and answer; at most the model's own.
     pub context_length: usize,
 }
@@ -29,6 +32,17 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// What to do with it.
     pub task: Task,
+    /// Who asks, and how urgently.
+    pub origin: Origin,
+}
+
+/// Who asks, and how urgently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The workspace: computed prefixes are shared within it, and workspaces take turns by the tokens that they use.
+    pub workspace: Scope,
+    /// Within a workspace, larger numbers come first.
+    pub priority: i32,
 }
 
 /// What a request asks of its prompt.
@@ -209,10 +223,14 @@ pub enum SubmitError {
         capacity: usize,
     },
     /// The queue is full; try again later.
-    #[error("{waiting} requests are waiting already")]
+    #[error("{waiting} requests are waiting already, for {tokens} tokens")]
     QueueFull {
         /// Requests that wait.
         waiting: usize,
+        /// Tokens that they ask for.
+        tokens: usize,
+        /// Seconds after which there may be room, by the speed of late.
+        retry_after: u64,
     },
     /// A value outside its range.
     #[error("{field}: {message}")]
@@ -240,8 +258,12 @@ pub struct Stats {
     pub blocks_used: usize,
     /// Prompt tokens computed.
     pub prompt_tokens: u64,
+    /// Prompt tokens taken from the cache.
+    pub cached_tokens: u64,
     /// Answer tokens sampled.
     pub generated_tokens: u64,
+    /// Tokens computed in a second, of late.
+    pub tokens_per_second: f64,
     /// Steps run.
     pub steps: u64,
     /// Requests that ended, also cancelled ones.

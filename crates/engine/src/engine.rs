@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::api::{EngineOptions, Event, Generate, Request, Stats, SubmitError, Task};
 use crate::block_pool::{BLOCK_TOKENS, blocks_for};
+use crate::prefix_cache::Chain;
 use crate::sequence::{Client, Generation, Sequence, Work};
 use crate::worker::Worker;
 use kernels::Pool;
@@ -87,8 +88,14 @@ impl Engine {
             return Err(SubmitError::ShuttingDown);
         }
         let waiting = inbox.waiting.len();
-        if waiting >= shared.options.max_waiting {
-            return Err(SubmitError::QueueFull { waiting });
+        let tokens = inbox.waiting.iter().map(Sequence::most_tokens).fold(0, usize::saturating_add);
+        let with_this = tokens.saturating_add(sequence.most_tokens());
+        // alone, what can be computed at all may wait
+        if waiting >= shared.options.max_waiting
+            || waiting > 0 && with_this > shared.options.max_waiting_tokens
+        {
+            let retry_after = (tokens as f64 / shared.stats().tokens_per_second.max(1.0)).ceil() as u64;
+            return Err(SubmitError::QueueFull { waiting, tokens, retry_after });
         }
         inbox.waiting.push_back(sequence);
         drop(inbox);
@@ -136,13 +143,23 @@ impl Engine {
     }
 
     fn sequence(&self, request: Request, client: Arc<Client>) -> Sequence {
-        let Request { prompt, task } = request;
+        let Request { prompt, task, origin } = request;
         let work = match task {
             Task::Embed => Work::Embed,
             Task::Score(tokens) => Work::Score(tokens),
             Task::Generate(g) => Work::Generate(Box::new(self.generation(&g, &prompt))),
         };
-        Sequence { prompt_len: prompt.len(), tokens: prompt, computed: 0, blocks: Vec::new(), work, client }
+        Sequence {
+            prompt_len: prompt.len(),
+            tokens: prompt,
+            computed: 0,
+            blocks: Vec::new(),
+            chain: Chain::new(origin.workspace),
+            origin,
+            cached_tokens: None,
+            work,
+            client,
+        }
     }
 
     fn generation(&self, request: &Generate, prompt: &[u32]) -> Generation {

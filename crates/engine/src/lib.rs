@@ -5,14 +5,17 @@
 //!
 //! A step of the thread (`worker`): the `scheduler` gathers tokens of many sequences into one batch, the model
 //! computes it, and each sequence's `answer` takes its next token (`sampler`, `constraint`, `stop`). Keys and values
-//! live in blocks (`block_pool`) that are given back on every way out.
+//! live in blocks (`block_pool`) that are given back on every way out; full ones are found again by later requests that
+//! begin with the same tokens (`prefix_cache`).
 
 mod answer;
 pub mod api;
 pub mod block_pool;
 pub mod constraint;
 mod engine;
+mod fairness;
 pub mod limits;
+mod prefix_cache;
 mod sampler;
 mod scheduler;
 mod sequence;
@@ -22,3 +25,4 @@ mod worker;
 pub use api::*;
 pub use constraint::{Constraint, ConstraintError, ConstraintSpec, Grammars};
 pub use engine::Engine;
+pub use prefix_cache::Scope;

@@ -1,13 +1,15 @@
 //! Which sequences compute what in the next step.
 
-use crate::block_pool::{BlockPool, blocks_for};
+use crate::block_pool::{BLOCK_TOKENS, BlockPool, blocks_for};
+use crate::fairness::Turns;
+use crate::prefix_cache::Chain;
 use crate::sequence::{Sequence, Work};
 use std::collections::VecDeque;
 
 /// The sequences that run, and the cache blocks they share.
 ///
-/// Every step takes one token of each answer that grows, then fills up with chunks of prompts, first come first
-/// served. A sequence gets the blocks of all its tokens when it is admitted, so only growing answers can run out of
+/// Every step takes one token of each answer that grows, then fills up with chunks of prompts, in turns between
+/// workspaces. Beside answers it takes few tokens of prompts, so that answers do not stutter. A sequence gets the blocks of all its tokens when it is admitted, so only growing answers can run out of
 /// them; then the newest sequence gives its blocks back and is computed again later.
 pub(crate) struct Scheduler {
     /// In the order of admission.
@@ -15,10 +17,13 @@ pub(crate) struct Scheduler {
     /// Sequences that gave their blocks back, the oldest first. They come before new ones.
     pub preempted: VecDeque<Sequence>,
     pub pool: BlockPool,
+    pub turns: Turns,
     step_tokens: usize,
     max_sequences: usize,
     /// How often a sequence had to give its blocks back.
     pub preemptions: u64,
+    /// Prompt tokens that were in the cache when their sequence was admitted first.
+    pub cached_tokens: u64,
 }
 
 /// The next `len` tokens of `running[index]`.
@@ -34,10 +39,12 @@ impl Scheduler {
             running: Vec::new(),
             preempted: VecDeque::new(),
             pool: BlockPool::new(blocks),
+            turns: Turns::default(),
             // a token for each sequence always fits
             step_tokens: step_tokens.max(max_sequences).max(1),
             max_sequences: max_sequences.max(1),
             preemptions: 0,
+            cached_tokens: 0,
         }
     }
 
@@ -56,8 +63,11 @@ impl Scheduler {
         gone
     }
 
-    /// Plans a step, admitting from `waiting` what fits. Not empty unless nothing runs and nothing can be admitted.
-    pub fn plan(&mut self, waiting: &mut VecDeque<Sequence>) -> Vec<Planned> {
+    /// Plans a step, admitting from `waiting` what fits; beside answers that grow, it takes at most `prompt_tokens` of
+    /// prompts. Not empty unless nothing runs and nothing can be admitted.
+    pub fn plan(&mut self, waiting: &mut VecDeque<Sequence>, prompt_tokens: usize) -> Vec<Planned> {
+        let everybody = self.running.iter().chain(&self.preempted).chain(waiting.iter());
+        self.turns.update(everybody.map(|s| s.origin.workspace));
         let mut budget = self.step_tokens;
         let mut plan = Vec::new();
         let mut index = 0;
@@ -67,6 +77,9 @@ impl Scheduler {
                 budget -= 1;
             }
             index += 1;
+        }
+        if !plan.is_empty() {
+            budget = budget.min(prompt_tokens.max(1));
         }
         for (index, s) in self.running.iter().enumerate() {
             if s.remaining() > 1 && budget > 0 {
@@ -111,6 +124,7 @@ impl Scheduler {
     /// Queues a sequence without blocks to be computed from its first token again.
     pub fn set_back(&mut self, mut s: Sequence) {
         s.computed = 0;
+        s.chain = Chain::new(s.origin.workspace);
         if let Work::Generate(g) = &mut s.work {
             g.prompt_tokens.clear();
         }
@@ -118,37 +132,94 @@ impl Scheduler {
         self.preempted.push_front(s);
     }
 
-    /// The next sequence that fits, with the blocks of its tokens.
+    /// The sequence whose turn it is, if it fits, with the blocks of its tokens. What others have computed of them
+    /// already is taken over.
     fn admit(&mut self, waiting: &mut VecDeque<Sequence>) -> Option<Sequence> {
-        let queue = if self.preempted.is_empty() { waiting } else { &mut self.preempted };
-        let next = queue.front()?;
+        let (at, queue) = match self.preempted.is_empty() {
+            true => (self.turns.next(waiting.iter())?, waiting),
+            false => (0, &mut self.preempted),
+        };
+        let next = queue.get(at)?;
         let width: usize = self.running.iter().map(Sequence::width).sum();
-        // one more block than the tokens need, so that it does not give way in the very next step
-        let blocks = blocks_for(next.tokens.len() + 1).min(self.pool.total());
-        if width + next.width() > self.max_sequences.max(next.width()) || blocks > self.pool.free() {
+        if width + next.width() > self.max_sequences.max(next.width()) {
             return None;
         }
-        let mut s = queue.pop_front()?;
+        let (mut blocks, chain) = self.pool.take_prefix(next.chain, next.reusable());
+        // one more block than the tokens need, so that it does not give way in the very next step
+        let needed = blocks_for(next.tokens.len() + 1).min(self.pool.total()) - blocks.len();
+        if needed > self.pool.free() {
+            self.pool.release(&mut blocks);
+            return None;
+        }
+        let mut s = queue.remove(at)?;
+        s.computed = blocks.len() * BLOCK_TOKENS;
+        (s.blocks, s.chain) = (blocks, chain);
+        if s.cached_tokens.is_none() {
+            s.cached_tokens = Some(s.computed);
+            self.cached_tokens += s.computed as u64;
+        }
+        self.turns.prompt(s.origin.workspace, s.remaining());
         let grown = self.pool.grow(&mut s.blocks, s.tokens.len());
         assert!(grown, "free blocks were counted");
         Some(s)
+    }
+
+    /// Makes the computed blocks of `running[index]` known to later requests.
+    pub fn register(&mut self, index: usize) {
+        let s = &mut self.running[index];
+        s.chain = self.pool.register(s.chain, &s.tokens[..s.computed], &s.blocks);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Origin;
+    use crate::prefix_cache::Scope;
     use crate::sequence::Client;
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
     fn sequence(prompt: usize) -> (Sequence, mpsc::UnboundedReceiver<crate::Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        let tokens = vec![1; prompt];
-        let client = Client::new(events);
-        let s =
-            Sequence { tokens, prompt_len: prompt, computed: 0, blocks: vec![], work: Work::Embed, client };
+        let origin = Origin { workspace: Scope(prompt as u128 % 3), priority: prompt as i32 % 2 };
+        let s = Sequence {
+            tokens: vec![1; prompt],
+            prompt_len: prompt,
+            computed: 0,
+            blocks: vec![],
+            chain: Chain::new(origin.workspace),
+            origin,
+            cached_tokens: None,
+            work: Work::Embed,
+            client: Client::new(events),
+        };
         (s, receiver)
+    }
+
+    #[test]
+    fn workspaces_take_turns_and_priorities_count_within_them() {
+        let mut scheduler = Scheduler::new(100, 64, 1);
+        let mut waiting = VecDeque::new();
+        let mut receivers = Vec::new();
+        // one workspace asks much and urgently, another little and later
+        for (i, (workspace, priority)) in
+            [(1, 9), (1, 9), (1, 9), (1, 0), (2, 0), (2, 5)].into_iter().enumerate()
+        {
+            let (mut s, r) = sequence(40 + i);
+            s.origin = Origin { workspace: Scope(workspace), priority };
+            s.chain = Chain::new(s.origin.workspace);
+            waiting.push_back(s);
+            receivers.push(r);
+        }
+        let mut order = Vec::new();
+        while order.len() < 6 {
+            scheduler.plan(&mut waiting, 64);
+            let mut s = scheduler.running.remove(0);
+            scheduler.pool.release(&mut s.blocks);
+            order.push(s.prompt_len - 40);
+        }
+        assert_eq!(order, [0, 5, 1, 4, 2, 3]);
     }
 
     proptest! {
@@ -174,7 +245,7 @@ mod tests {
             while finished < prompts.len() {
                 steps += 1;
                 prop_assert!(steps < 100_000, "no end in sight");
-                let plan = scheduler.plan(&mut waiting);
+                let plan = scheduler.plan(&mut waiting, 16);
                 prop_assert!(!plan.is_empty());
                 prop_assert!(plan.iter().map(|p| p.len).sum::<usize>() <= step_tokens.max(max_sequences));
                 prop_assert!(scheduler.running.len() <= max_sequences);
@@ -182,6 +253,8 @@ mod tests {
                     let s = &mut scheduler.running[p.index];
                     s.computed += p.len;
                     prop_assert!(blocks_for(s.computed) <= s.blocks.len());
+                    scheduler.register(p.index);
+                    let s = &mut scheduler.running[p.index];
                     if s.remaining() == 0 {
                         s.tokens.push(1);
                     }

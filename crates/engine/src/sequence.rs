@@ -1,7 +1,8 @@
 //! A prompt with the answer that grows behind it.
 
 use crate::answer::Answer;
-use crate::api::{Event, TokenLogprob};
+use crate::api::{Event, Origin, TokenLogprob};
+use crate::prefix_cache::Chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,6 +17,12 @@ pub(crate) struct Sequence {
     pub computed: usize,
     /// The cache blocks it holds.
     pub blocks: Vec<u32>,
+    /// How many of them others may find.
+    pub chain: Chain,
+    /// Who asks, and how urgently.
+    pub origin: Origin,
+    /// Prompt tokens that were in the cache when it was admitted first.
+    pub cached_tokens: Option<usize>,
     /// What it is for.
     pub work: Work,
     /// Whom it tells. The sequences of a request's answers share it.
@@ -62,6 +69,24 @@ impl Sequence {
     /// Tokens that must be computed before the next one can be chosen.
     pub fn remaining(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// Tokens that it can take from the cache: not the last, since the next one is foretold by it, and none when the
+    /// log-probabilities of its prompt are wanted.
+    pub fn reusable(&self) -> &[u32] {
+        let wanted =
+            matches!(&self.work, Work::Generate(g) if !g.prompt_reported && g.prompt_logprobs.is_some());
+        if wanted { &[] } else { &self.tokens[..self.tokens.len() - 1] }
+    }
+
+    /// Tokens that it will take at most.
+    pub fn most_tokens(&self) -> usize {
+        match &self.work {
+            Work::Generate(g) => {
+                self.prompt_len.saturating_add(g.answer.max_tokens().saturating_mul(self.width()))
+            }
+            Work::Embed | Work::Score(_) => self.prompt_len,
+        }
     }
 
     /// Sequences that this one is or will become.

@@ -13,6 +13,7 @@ use nn::{Batch, Context, KvCache, Tensor, ops};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The engine's thread.
 pub(crate) struct Worker {
@@ -21,7 +22,45 @@ pub(crate) struct Worker {
     cx: Context,
     cache: KvCache,
     scheduler: Scheduler,
+    pace: Pace,
 }
+
+/// How long steps take.
+#[derive(Default)]
+struct Pace {
+    /// Of a token in steps with many; 0 until there was one.
+    seconds_per_token: f64,
+}
+
+impl Pace {
+    /// Share of the newest measurement in the average.
+    const NEWEST: f64 = 0.2;
+
+    /// Prompt tokens that a step may take beside answers.
+    fn prompt_tokens(&self) -> usize {
+        if self.seconds_per_token == 0.0 {
+            return FIRST_PROMPT_TOKENS;
+        }
+        ((STEP_SECONDS / self.seconds_per_token) as usize).max(MIN_PROMPT_TOKENS)
+    }
+
+    fn note(&mut self, tokens: usize, seconds: f64) {
+        if tokens < MIN_PROMPT_TOKENS {
+            return;
+        }
+        let found = seconds / tokens as f64;
+        self.seconds_per_token = match self.seconds_per_token {
+            0.0 => found,
+            old => old + Self::NEWEST * (found - old),
+        };
+    }
+}
+
+/// What a step with both answers and prompts is to take, so that answers come evenly.
+const STEP_SECONDS: f64 = 0.15;
+/// Prompt tokens beside answers while nothing was measured, and at least.
+const FIRST_PROMPT_TOKENS: usize = 64;
+const MIN_PROMPT_TOKENS: usize = 16;
 
 /// Whether a sequence goes on after a step.
 #[derive(PartialEq, Eq)]
@@ -49,7 +88,7 @@ impl Worker {
         let shape = model.lm.kv_cache_shape(options.cache_dtype, BLOCK_TOKENS, blocks);
         let scheduler = Scheduler::new(blocks, options.step_tokens, options.max_sequences);
         let cache = KvCache::new(shape)?;
-        Ok(Worker { cx: Context::new(pool), cache, scheduler, model, shared })
+        Ok(Worker { cx: Context::new(pool), cache, scheduler, pace: Pace::default(), model, shared })
     }
 
     /// Steps until the engine is closed; sleeps while there is nothing to do.
@@ -74,10 +113,12 @@ impl Worker {
                     stats.finished_requests += u64::from(s.is_last());
                 }
                 drop(stats);
-                self.scheduler.plan(&mut inbox.waiting)
+                self.scheduler.plan(&mut inbox.waiting, self.pace.prompt_tokens())
             };
             if !plan.is_empty() {
+                let started = Instant::now();
                 self.guarded_step(&plan);
+                self.note_pace(&plan, started.elapsed().as_secs_f64());
             }
             self.report();
         }
@@ -85,6 +126,14 @@ impl Worker {
         let waiting = shared.inbox().waiting.drain(..).collect::<Vec<_>>();
         self.fail_running("the engine was stopped");
         waiting.iter().for_each(|s| s.tell(Event::Failed("the engine was stopped".into())));
+    }
+
+    fn note_pace(&mut self, plan: &[Planned], seconds: f64) {
+        let tokens: usize = plan.iter().map(|p| p.len).sum();
+        self.pace.note(tokens, seconds);
+        let mut stats = self.shared.stats();
+        let found = tokens as f64 / seconds.max(1e-6);
+        stats.tokens_per_second += Pace::NEWEST * (found - stats.tokens_per_second);
     }
 
     /// A step whose panic ends its requests and not the engine.
@@ -111,6 +160,7 @@ impl Worker {
         stats.running = self.scheduler.running.len();
         stats.blocks_used = pool.total() - pool.free();
         stats.preemptions = self.scheduler.preemptions;
+        stats.cached_tokens = self.scheduler.cached_tokens;
     }
 
     /// Computes the planned tokens and does with the results what the sequences are for.
@@ -130,6 +180,8 @@ impl Worker {
             let s = &mut self.scheduler.running[p.index];
             let first = s.computed;
             s.computed += p.len;
+            self.scheduler.register(p.index);
+            let s = &mut self.scheduler.running[p.index];
             prompt_tokens += s.computed.min(s.prompt_len).saturating_sub(first);
             if let Some(top) = s.prompt_logprobs() {
                 // the row of a token foretells the token after it
@@ -201,6 +253,7 @@ impl Worker {
             Work::Generate(g) => std::mem::take(&mut g.siblings),
             Work::Embed | Work::Score(_) => return Next::Ended,
         };
+        let workspace = s.origin.workspace;
         report_prompt(s);
         let mut forks = Vec::with_capacity(siblings.len());
         for answer in siblings {
@@ -215,6 +268,9 @@ impl Worker {
                 tokens: s.tokens.clone(),
                 prompt_len: s.prompt_len,
                 computed: s.computed,
+                chain: s.chain,
+                origin: s.origin,
+                cached_tokens: s.cached_tokens,
                 blocks: self.scheduler.pool.share(&s.blocks),
                 work: Work::Generate(Box::new(generation)),
                 client: Arc::clone(&s.client),
@@ -226,6 +282,7 @@ impl Worker {
         // each has one token that is not computed yet, unless it was to have none
         let sampled = s.remaining() + forks.iter().map(|(fork, _)| fork.remaining()).sum::<usize>();
         self.shared.stats().generated_tokens += sampled as u64;
+        (0..sampled).for_each(|_| self.scheduler.turns.answer(workspace));
         for (mut fork, next) in forks {
             if next == Next::GoesOn && self.own_last_block(&mut fork) {
                 self.scheduler.running.push(fork);
@@ -256,6 +313,7 @@ impl Worker {
 
 /// Tells the client once that its prompt is computed.
 fn report_prompt(s: &mut Sequence) {
+    let cached_tokens = s.cached_tokens.unwrap_or(0);
     let Work::Generate(g) = &mut s.work else { return };
     if g.prompt_reported {
         return;
@@ -265,7 +323,7 @@ fn report_prompt(s: &mut Sequence) {
     if g.prompt_logprobs.is_some() {
         logprobs.insert(0, None);
     }
-    s.tell(Event::Prompt { logprobs, cached_tokens: 0 });
+    s.tell(Event::Prompt { logprobs, cached_tokens });
 }
 
 /// One token of the answer of `s`.

@@ -2,6 +2,7 @@
 
 use crate::error::ApiError;
 use axum::http::{HeaderMap, Uri, header};
+use engine::Scope;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 
@@ -21,17 +22,17 @@ impl Access {
         }
     }
 
-    /// Whether a request with these headers may go on.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    /// Whether a request with these headers may go on, and as whom: each key is a workspace, as is having none.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, ApiError> {
         if self.keys.is_empty() {
-            return self.check_host(uri, headers);
+            return self.check_host(uri, headers).map(|()| Scope::default());
         }
         let value = headers.get(header::AUTHORIZATION).ok_or(ApiError::MissingKey)?;
         let key = bearer(value.as_bytes()).ok_or(ApiError::MissingKey)?;
         // every key is compared in full, over digests: the time says nothing about how much of a key was right
         let offered = digest(key);
         let found = self.keys.iter().fold(false, |found, known| found | equal(known, &offered));
-        if found { Ok(()) } else { Err(ApiError::WrongKey) }
+        if found { Ok(Scope(workspace(&offered))) } else { Err(ApiError::WrongKey) }
     }
 
     /// A web page can point a name of its own at this machine and then talk to us from the victim's browser. It
@@ -60,6 +61,11 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(7)?;
     (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty()).then(|| key.trim_ascii())
+}
+
+/// A key's workspace: half of its digest, which nobody can aim at another's.
+fn workspace(digest: &[u8; 32]) -> u128 {
+    digest.first_chunk().map_or(0, |half| u128::from_le_bytes(*half))
 }
 
 fn digest(key: impl AsRef<[u8]>) -> [u8; 32] {
@@ -94,9 +100,12 @@ mod tests {
             ("Basic one", Err(ApiError::MissingKey)),
             ("one", Err(ApiError::MissingKey)),
         ] {
-            assert_eq!(access.check(&uri, &headers(header::AUTHORIZATION, value)), expected, "{value}");
+            let found = access.check(&uri, &headers(header::AUTHORIZATION, value));
+            assert_eq!(found.map(|_| ()), expected, "{value}");
         }
         assert_eq!(access.check(&uri, &HeaderMap::new()), Err(ApiError::MissingKey));
+        let as_whom = |key: &str| access.check(&uri, &headers(header::AUTHORIZATION, key));
+        assert_ne!(as_whom("Bearer one"), as_whom("Bearer two"), "each key is a workspace");
     }
 
     #[test]

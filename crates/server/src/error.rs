@@ -145,15 +145,13 @@ impl ApiError {
     }
 
     /// Why the engine refuses a prompt that came in the field `param`.
-    pub fn submit(error: SubmitError, param: &str, max_sequences: usize) -> ApiError {
+    pub fn submit(error: SubmitError, param: &str) -> ApiError {
         match error {
             SubmitError::TooLong { .. } | SubmitError::NeverFits { .. } => {
                 ApiError::ContextLength { param: param.to_owned(), message: error.to_string() }
             }
-            SubmitError::QueueFull { waiting } => {
-                // a second for each batch that has to end first
-                let batches = (waiting / max_sequences.max(1)) as u64;
-                ApiError::QueueFull { waiting, retry_after: batches.clamp(1, MAX_RETRY_AFTER_SECONDS) }
+            SubmitError::QueueFull { waiting, retry_after, .. } => {
+                ApiError::QueueFull { waiting, retry_after: retry_after.clamp(1, MAX_RETRY_AFTER_SECONDS) }
             }
             SubmitError::Invalid { field, message } => ApiError::invalid(field, message),
             SubmitError::ShuttingDown => ApiError::Draining,
@@ -274,9 +272,9 @@ mod tests {
 
     #[test]
     fn a_full_queue_says_when_to_come_back() {
-        for (waiting, max_sequences, seconds) in [(1, 8, "1"), (64, 8, "8"), (100_000, 8, "60"), (5, 0, "5")]
-        {
-            let error = ApiError::submit(SubmitError::QueueFull { waiting }, "messages", max_sequences);
+        for (retry_after, seconds) in [(0, "1"), (8, "8"), (100_000, "60")] {
+            let full = SubmitError::QueueFull { waiting: 3, tokens: 3000, retry_after };
+            let error = ApiError::submit(full, "messages");
             let response = error.into_response();
             assert_eq!(response.status(), 429);
             assert_eq!(response.headers()[header::RETRY_AFTER], seconds);

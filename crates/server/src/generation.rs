@@ -36,8 +36,7 @@ impl Events {
         request: Request,
         param: &str,
     ) -> Result<Events, ApiError> {
-        Self::try_submit(app, served, request)
-            .map_err(|error| ApiError::submit(error, param, served.engine.options().max_sequences))
+        Self::try_submit(app, served, request).map_err(|error| ApiError::submit(error, param))
     }
 
     fn try_submit(app: &Arc<App>, served: &Served, request: Request) -> Result<Events, SubmitError> {
@@ -111,7 +110,7 @@ where
                 }
                 Err(SubmitError::QueueFull { .. }) if !running.is_empty() => blocked = true,
                 Err(error) => {
-                    return Err(ApiError::submit(error, param, served.engine.options().max_sequences));
+                    return Err(ApiError::submit(error, param));
                 }
             }
         }

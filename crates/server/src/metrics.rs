@@ -142,6 +142,7 @@ impl Collector for Engines {
             family(&mut encoder, name, help, stats.iter().map(|(l, s)| (l, ConstCounter::new(value(s)))))
         };
         counter("engine_prompt_tokens", "Prompt tokens computed", |s| s.prompt_tokens)?;
+        counter("engine_cached_tokens", "Prompt tokens taken from the cache", |s| s.cached_tokens)?;
         counter("engine_generated_tokens", "Answer tokens sampled", |s| s.generated_tokens)?;
         counter("engine_steps", "Steps run", |s| s.steps)?;
         counter("engine_finished_requests", "Requests that ended", |s| s.finished_requests)?;

@@ -58,8 +58,9 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Lets a request with a key in, while the server takes new ones.
-async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    app.access.check(request.uri(), request.headers())?;
+async fn admit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let workspace = app.access.check(request.uri(), request.headers())?;
+    request.extensions_mut().insert(workspace);
     if app.lifecycle.phase() != Phase::Serving {
         return Err(ApiError::Draining);
     }

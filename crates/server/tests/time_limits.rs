@@ -20,6 +20,7 @@ fn engine() -> Engine {
         step_tokens: 64,
         max_sequences: 4,
         max_waiting: 4,
+        max_waiting_tokens: 100_000,
         context_length: 512,
     };
     Engine::start(Arc::new(Model::open(&path).unwrap()), Arc::new(kernels::Pool::new(1)), options).unwrap()

@@ -176,7 +176,7 @@ mod tests {
             (CheckpointError::NoWeights("m".into()).into(), Exit::Model),
             (too_long.into(), Exit::TooLong),
             (invalid.into(), Exit::Usage),
-            (SubmitError::QueueFull { waiting: 1 }.into(), Exit::Failure),
+            (SubmitError::QueueFull { waiting: 1, tokens: 9, retry_after: 1 }.into(), Exit::Failure),
             (ServerError::Options("x".to_owned()).into(), Exit::Usage),
         ] {
             assert_eq!(Exit::of(&error), expected, "{error}");

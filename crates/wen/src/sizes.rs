@@ -16,6 +16,8 @@ const CACHED_CONTEXTS: usize = 4;
 const CACHE_SHARE: u64 = 2;
 /// The cache where the system does not say how much memory there is.
 const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 1 << 30;
+/// Fillings of the cache that may wait for their turn, if nothing else is asked for.
+const QUEUED_CACHES: usize = 16;
 /// The smallest cache that makes sense.
 const MIN_CACHE_TOKENS: usize = 256;
 
@@ -108,6 +110,8 @@ pub struct Wishes {
     pub max_sequences: usize,
     /// Requests that wait.
     pub max_waiting: usize,
+    /// Tokens that they may ask for together, if it was said.
+    pub max_waiting_tokens: Option<usize>,
     /// Bytes that the cache may take where nothing else is said.
     pub cache_bytes: u64,
 }
@@ -137,12 +141,14 @@ pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<
     let contexts = wishes.max_sequences.min(CACHED_CONTEXTS);
     // a context that was asked for fits at least once, whatever memory says
     let default = context_length.saturating_mul(contexts).min(affordable).max(context_length);
+    let cache_tokens = wishes.cache_tokens.unwrap_or(default);
     Ok(EngineOptions {
-        cache_tokens: wishes.cache_tokens.unwrap_or(default),
+        cache_tokens,
         cache_dtype,
         step_tokens: STEP_TOKENS,
         max_sequences: wishes.max_sequences,
         max_waiting: wishes.max_waiting,
+        max_waiting_tokens: wishes.max_waiting_tokens.unwrap_or(cache_tokens.saturating_mul(QUEUED_CACHES)),
         context_length,
     })
 }

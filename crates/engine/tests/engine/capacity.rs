@@ -5,7 +5,8 @@ use crate::client::{
 };
 use crate::fixture::{QWEN3, prompts};
 use engine::{
-    Engine, EngineOptions, Event, FinishReason, Generate, Request, Sampling, SubmitError, Task, Thinking,
+    Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Sampling, Stats, SubmitError,
+    Task, Thinking,
 };
 
 /// A request that fails at its first token: its reasoning may have no token, and its end has none either.
@@ -45,7 +46,8 @@ fn every_way_to_end_gives_all_blocks_back_and_is_counted_once() {
         assert_eq!(after.cancelled_requests, 0, "{what}");
         let generated: usize = reply.answers.iter().map(|answer| answer.tokens).sum();
         assert_eq!(after.generated_tokens, before.generated_tokens + generated as u64 + PROBES, "{what}");
-        assert_eq!(after.prompt_tokens, before.prompt_tokens + prompt.len() as u64 + PROBES, "{what}");
+        let read = |stats: &Stats| stats.prompt_tokens + stats.cached_tokens;
+        assert_eq!(read(&after), read(&before) + prompt.len() as u64 + PROBES, "{what}");
     }
 }
 
@@ -134,7 +136,7 @@ fn what_can_never_fit_is_refused_with_both_counts() {
     ];
     for (prompt, task, refused) in cases {
         let what = format!("{prompt} tokens, {task:?}");
-        match engine.submit(Request { prompt: vec![1; prompt], task }) {
+        match engine.submit(Request { prompt: vec![1; prompt], task, origin: Origin::default() }) {
             Err(error) => assert_eq!(Some(error), refused, "{what}"),
             Ok(mut receiver) => {
                 assert_eq!(refused, None, "{what}");
@@ -179,12 +181,30 @@ fn a_full_queue_refuses_until_there_is_room() {
             Err(error) => break error,
         }
     };
-    assert_eq!(full, SubmitError::QueueFull { waiting: 3 });
+    assert!(matches!(full, SubmitError::QueueFull { waiting: 3, tokens: 1392, .. }), "{full:?}");
     let first = reply(accepted.remove(0), 1);
     for receiver in accepted {
         assert_eq!(reply(receiver, 1), first, "what was accepted is answered");
     }
     assert_eq!(reply(long().unwrap(), 1), first, "there is room again");
+}
+
+#[test]
+fn waiting_requests_are_bounded_by_tokens_too() {
+    let limits = EngineOptions { max_sequences: 1, max_waiting_tokens: 1000, ..options() };
+    let engine = start(&QWEN3, limits);
+    let long = || submit(&engine, &[1; 64], greedy(400));
+    let mut accepted = Vec::new();
+    let full = loop {
+        match long() {
+            Ok(receiver) => accepted.push(receiver),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, SubmitError::QueueFull { waiting: 2, tokens: 928, .. }), "{full:?}");
+    let small = submit(&engine, &[1; 8], greedy(8)).unwrap();
+    accepted.into_iter().for_each(|receiver| assert_eq!(reply(receiver, 1).failed, None));
+    assert_eq!(reply(small, 1).answers[0].tokens, 8);
 }
 
 #[test]
@@ -271,7 +291,11 @@ fn values_outside_their_range_are_refused_by_name() {
         other => panic!("{other:?}"),
     };
     for (name, generate) in cases {
-        let request = Request { prompt: vec![1, 2, 3], task: Task::Generate(Box::new(generate)) };
+        let request = Request {
+            prompt: vec![1, 2, 3],
+            task: Task::Generate(Box::new(generate)),
+            origin: Origin::default(),
+        };
         assert_eq!(refused_field(&engine, request), name);
     }
     for (name, prompt, task) in [
@@ -279,6 +303,6 @@ fn values_outside_their_range_are_refused_by_name() {
         ("prompt", vec![1, 1_000_000], Task::Embed),
         ("score", vec![1], Task::Score(vec![1_000_000])),
     ] {
-        assert_eq!(refused_field(&engine, Request { prompt, task }), name);
+        assert_eq!(refused_field(&engine, Request { prompt, task, origin: Origin::default() }), name);
     }
 }

@@ -1,8 +1,8 @@
 //! A client of an engine: asks, and collects what it is told.
 
 use engine::{
-    Engine, EngineOptions, Event, FinishReason, Generate, Request, Sampling, Stats, SubmitError, Task,
-    TokenLogprob,
+    Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Sampling, Stats, SubmitError,
+    Task, TokenLogprob,
 };
 use models::Model;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ pub fn options() -> EngineOptions {
         step_tokens: 256,
         max_sequences: 32,
         max_waiting: 64,
+        max_waiting_tokens: 100_000,
         context_length: 512,
     }
 }
@@ -53,7 +54,16 @@ pub fn forcing(token: u32, mut request: Generate) -> Generate {
 }
 
 pub fn submit(engine: &Engine, prompt: &[u32], generate: Generate) -> Result<Receiver, SubmitError> {
-    engine.submit(Request { prompt: prompt.to_vec(), task: Task::Generate(Box::new(generate)) })
+    submit_from(engine, Origin::default(), prompt, generate)
+}
+
+pub fn submit_from(
+    engine: &Engine,
+    origin: Origin,
+    prompt: &[u32],
+    generate: Generate,
+) -> Result<Receiver, SubmitError> {
+    engine.submit(Request { prompt: prompt.to_vec(), task: Task::Generate(Box::new(generate)), origin })
 }
 
 /// All that a client hears of a request.

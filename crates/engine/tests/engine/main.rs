@@ -6,5 +6,6 @@ mod constraints;
 mod endings;
 mod fixture;
 mod independence;
+mod prefix;
 mod reference;
 mod sampling;

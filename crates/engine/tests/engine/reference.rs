@@ -2,7 +2,7 @@
 
 use crate::client::{Receiver, answers, assert_idle, greedy, options, reply, start, submit};
 use crate::fixture::{Expected, QWEN3, checkpoints_with, fixture, open};
-use engine::{Engine, EngineOptions, Event, FinishReason, Generate, Request, Task};
+use engine::{Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Task};
 use nn::{Batch, Context, DType, KvCache};
 use std::sync::Arc;
 
@@ -135,7 +135,9 @@ fn log_probabilities_of_a_prompt_equal_those_of_the_model_and_the_reference() {
 
 /// Sends all prompts at once and listens to one after the other.
 fn ask_all(engine: &Engine, prompts: &[(String, Vec<u32>)], task: impl Fn() -> Task) -> Vec<Vec<f32>> {
-    let ask = |prompt: &Vec<u32>| engine.submit(Request { prompt: prompt.clone(), task: task() }).unwrap();
+    let ask = |prompt: &Vec<u32>| {
+        engine.submit(Request { prompt: prompt.clone(), task: task(), origin: Origin::default() }).unwrap()
+    };
     let receivers: Vec<Receiver> = prompts.iter().map(|(_, prompt)| ask(prompt)).collect();
     let found = receivers.into_iter().map(|mut receiver| {
         let values = match receiver.blocking_recv() {

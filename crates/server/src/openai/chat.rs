@@ -16,9 +16,11 @@ use crate::openai::usage::Usage;
 use crate::sse;
 use crate::state::{App, Served, unix_seconds};
 use answer::{Answer, Whole};
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use engine::Scope;
 use futures::stream::{self, StreamExt};
 use models::ModelKind;
 use plan::{Plan, Thinking};
@@ -41,6 +43,7 @@ use std::sync::Arc;
 )]
 pub async fn create(
     State(app): State<Arc<App>>,
+    Extension(workspace): Extension<Scope>,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, ApiError> {
     let served = app.model(&request.model)?.clone();
@@ -48,7 +51,8 @@ pub async fn create(
     let mut plan = Plan::new(request, &served)?;
     let (plan, request) = {
         let served = served.clone();
-        app.prepare(move || prompt::request(&mut plan, &served).map(|request| (plan, request))).await?
+        app.prepare(move || prompt::request(&mut plan, workspace, &served).map(|request| (plan, request)))
+            .await?
     };
     let in_thinking = matches!(plan.thinking, Thinking::On(_));
     let answer = Answer::new(

@@ -14,10 +14,11 @@ use crate::openai::usage::Usage;
 use crate::sse;
 use crate::state::{App, Served, unix_seconds};
 use answer::{PromptAnswer, Shape};
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use engine::{Generate, Request, Task};
+use engine::{Generate, Origin, Request, Scope, Task};
 use futures::stream::{self, BoxStream, StreamExt};
 use models::ModelKind;
 use request::{CompletionRequest, Plan};
@@ -39,6 +40,7 @@ use std::sync::Arc;
 )]
 pub async fn create(
     State(app): State<Arc<App>>,
+    Extension(workspace): Extension<Scope>,
     Json(mut request): Json<CompletionRequest>,
 ) -> Result<Response, ApiError> {
     let served = app.model(&request.model)?.clone();
@@ -55,7 +57,8 @@ pub async fn create(
         .collect::<Result<Vec<Room>, ApiError>>()?;
     let head =
         Head { id: format!("cmpl-{}", uuid::Uuid::new_v4().simple()), created: unix_seconds(), served };
-    let work = Work { app, head, plan, prompts, rooms };
+    let origin = Origin { workspace, priority: plan.priority };
+    let work = Work { app, head, plan, origin, prompts, rooms };
     if work.plan.stream { work.stream() } else { work.collect().await.map(IntoResponse::into_response) }
 }
 
@@ -96,6 +99,7 @@ struct Work {
     app: Arc<App>,
     head: Head,
     plan: Arc<Plan>,
+    origin: Origin,
     prompts: Vec<Prompt>,
     rooms: Vec<Room>,
 }
@@ -117,7 +121,8 @@ impl Work {
             constraint: None,
             thinking: None,
         };
-        Request { prompt: self.prompts[index].tokens.clone(), task: Task::Generate(Box::new(generate)) }
+        let prompt = self.prompts[index].tokens.clone();
+        Request { prompt, task: Task::Generate(Box::new(generate)), origin: self.origin }
     }
 
     /// What the answers to a prompt look like.

@@ -8,10 +8,11 @@ use crate::generation::{Events, run_all};
 use crate::json::Json;
 use crate::limits::MAX_EMBEDDING_INPUTS;
 use crate::state::{App, Served};
+use axum::Extension;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use engine::{Event, Request, Task};
+use engine::{Event, Origin, Request, Scope, Task};
 use models::ModelKind;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -93,6 +94,7 @@ pub enum Vector {
 )]
 pub async fn create(
     State(app): State<Arc<App>>,
+    Extension(workspace): Extension<Scope>,
     Json(request): Json<EmbeddingsRequest>,
 ) -> Result<axum::Json<EmbeddingsResponse>, ApiError> {
     let served = app.model(&request.model)?.clone();
@@ -108,7 +110,8 @@ pub async fn create(
         room(prompt.tokens.len(), 1, "input", &served)?;
     }
     let tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
-    let request = |index: usize| Request { prompt: prompts[index].tokens.clone(), task: Task::Embed };
+    let origin = Origin { workspace, priority: 0 };
+    let request = |index: usize| Request { prompt: prompts[index].tokens.clone(), task: Task::Embed, origin };
     let vectors = run_all(&app, &served, "input", prompts.len(), request, vector).await?;
     let data = vectors.into_iter().enumerate().map(|(index, vector)| Embedding {
         object: "embedding",

@@ -25,7 +25,7 @@ pub fn room(prompt: usize, n: usize, param: &str, served: &Served) -> Result<Roo
         }
         None => {
             let error = SubmitError::TooLong { prompt, answer: 1, context };
-            Err(ApiError::submit(error, param, options.max_sequences))
+            Err(ApiError::submit(error, param))
         }
     }
 }

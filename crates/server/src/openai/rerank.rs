@@ -8,8 +8,9 @@ use crate::generation::{Events, run_all};
 use crate::json::Json;
 use crate::limits::MAX_DOCUMENTS;
 use crate::state::{App, Served};
+use axum::Extension;
 use axum::extract::State;
-use engine::{Event, Request, Task};
+use engine::{Event, Origin, Request, Scope, Task};
 use models::ModelKind;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -106,6 +107,7 @@ pub struct RankedDocument {
 )]
 pub async fn create(
     State(app): State<Arc<App>>,
+    Extension(workspace): Extension<Scope>,
     Json(request): Json<RerankRequest>,
 ) -> Result<axum::Json<RerankResponse>, ApiError> {
     let served = app.model(&request.model)?.clone();
@@ -128,8 +130,12 @@ pub async fn create(
     };
     let answers = answers(&served)?;
     let tokens = prompts.iter().map(Vec::len).sum();
-    let request_of =
-        |index: usize| Request { prompt: prompts[index].clone(), task: Task::Score(answers.to_vec()) };
+    let origin = Origin { workspace, priority: 0 };
+    let request_of = |index: usize| Request {
+        prompt: prompts[index].clone(),
+        task: Task::Score(answers.to_vec()),
+        origin,
+    };
     let scores = run_all(&app, &served, "documents", prompts.len(), request_of, score).await?;
     Ok(axum::Json(RerankResponse {
         id: format!("rerank-{}", uuid::Uuid::new_v4().simple()),

@@ -7,7 +7,7 @@ use crate::sizes::{self, SizeArgs, Wishes};
 use crate::{loading, machine};
 use anyhow::{Context, bail};
 use engine::block_pool::BLOCK_TOKENS;
-use engine::{Engine, Event, Generate, Request, Sampling, Task};
+use engine::{Engine, Event, Generate, Origin, Request, Sampling, Task};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +97,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         cache_tokens: Some(most * (prompt + generate + BLOCK_TOKENS)),
         max_sequences: most,
         max_waiting: most,
+        max_waiting_tokens: None,
         cache_bytes: 0,
     };
     let options = sizes::engine_options(&model, &args.sizes, wishes)?;
@@ -230,7 +231,7 @@ fn request(prompt: Vec<u32>, generate: usize) -> Request {
         constraint: None,
         thinking: None,
     };
-    Request { prompt, task: Task::Generate(Box::new(generate)) }
+    Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default() }
 }
 
 /// Prompts of random tokens, each another, so that none is in a cache already.

@@ -80,6 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         cache_tokens: None,
         max_sequences: 1,
         max_waiting: 1,
+        max_waiting_tokens: None,
         cache_bytes: sizes::cache_budget(&[&model]),
     };
     let options = sizes::engine_options(&model, &args.sizes, wishes)?;

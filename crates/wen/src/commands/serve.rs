@@ -54,6 +54,10 @@ pub struct Args {
     /// Requests that wait; one more is answered 429
     #[arg(long, value_name = "N", default_value_t = 256)]
     queue: u16,
+    /// Tokens, of prompts and longest answers, that waiting requests may ask for together; more is answered 429
+    /// [default: 16 times the cache]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    queue_tokens: Option<u32>,
     /// How to log to standard error; WEN_LOG sets what: error, warn, info, debug or trace
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: LogFormat,
@@ -184,6 +188,7 @@ fn start_engines(
         cache_tokens: args.cache_tokens.map(|tokens| tokens as usize),
         max_sequences: args.max_sequences.into(),
         max_waiting: args.queue.into(),
+        max_waiting_tokens: args.queue_tokens.map(|tokens| tokens as usize),
         cache_bytes: budget,
     };
     let start = |(named, model): (Named, &Arc<Model>)| {

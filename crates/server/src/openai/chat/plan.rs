@@ -36,6 +36,8 @@ pub struct Plan {
     pub stop_token_ids: Vec<u32>,
     /// Whether the answer goes on past end tokens.
     pub ignore_eos: bool,
+    /// Among waiting requests of the same key, larger numbers come first.
+    pub priority: i32,
     /// Log-probabilities with this many alternatives.
     pub logprobs: Option<usize>,
     /// Whether the answer is streamed.
@@ -105,6 +107,7 @@ impl Plan {
             stop: sampling::stop_strings(request.stop)?,
             stop_token_ids,
             ignore_eos: request.ignore_eos.unwrap_or(false),
+            priority: request.priority.unwrap_or(0),
             logprobs,
             stream,
             include_usage,

@@ -4,7 +4,7 @@ use super::plan::{Form, Plan, Thinking};
 use crate::error::ApiError;
 use crate::openai::prompt::room;
 use crate::state::Served;
-use engine::{Constraint, Generate, Request, Task};
+use engine::{Constraint, Generate, Origin, Request, Scope, Task};
 use models::Tokenizer;
 use models::chat::RenderInput;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ pub const THINK_START: &str = "<think>";
 pub const THINK_END: &str = "</think>";
 
 /// Renders and tokenizes the conversation and compiles the constraint. It takes its time: not for async threads.
-pub fn request(plan: &mut Plan, served: &Served) -> Result<Request, ApiError> {
+pub fn request(plan: &mut Plan, workspace: Scope, served: &Served) -> Result<Request, ApiError> {
     let constraint = match plan.form.take() {
         Some(form) => Some(compile(form, served)?),
         None => None,
@@ -38,7 +38,8 @@ pub fn request(plan: &mut Plan, served: &Served) -> Result<Request, ApiError> {
         constraint,
         thinking,
     };
-    Ok(Request { prompt, task: Task::Generate(Box::new(generate)) })
+    let origin = Origin { workspace, priority: plan.priority };
+    Ok(Request { prompt, task: Task::Generate(Box::new(generate)), origin })
 }
 
 fn compile(form: Form, served: &Served) -> Result<Constraint, ApiError> {

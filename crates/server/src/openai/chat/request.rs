@@ -65,6 +65,9 @@ pub struct ChatRequest {
     /// Goes on past the model's end tokens.
     #[schema(default = false)]
     pub ignore_eos: Option<bool>,
+    /// Among waiting requests of the same key, larger numbers come first.
+    #[schema(default = 0)]
+    pub priority: Option<i32>,
     /// Not offered: only 0.
     #[schema(minimum = 0, maximum = 0)]
     pub min_tokens: Option<u32>,

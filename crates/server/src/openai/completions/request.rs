@@ -72,6 +72,9 @@ pub struct CompletionRequest {
     /// Goes on past the model's end tokens.
     #[schema(default = false)]
     pub ignore_eos: Option<bool>,
+    /// Among waiting requests of the same key, larger numbers come first.
+    #[schema(default = 0)]
+    pub priority: Option<i32>,
     /// Not offered: only 0.
     #[schema(minimum = 0, maximum = 0)]
     pub min_tokens: Option<u32>,
@@ -108,6 +111,8 @@ pub struct Plan {
     pub stop_token_ids: Vec<u32>,
     /// Whether the answer goes on past end tokens.
     pub ignore_eos: bool,
+    /// Among waiting requests of the same key, larger numbers come first.
+    pub priority: i32,
     /// Whether the answer is streamed.
     pub stream: bool,
     /// Whether a stream ends with the usage.
@@ -145,6 +150,7 @@ impl Plan {
             stop: sampling::stop_strings(request.stop)?,
             stop_token_ids: sampling::stop_token_ids(request.stop_token_ids, served)?,
             ignore_eos: request.ignore_eos.unwrap_or(false),
+            priority: request.priority.unwrap_or(0),
             stream,
             include_usage: StreamOptions::usage(request.stream_options.as_ref(), stream)?,
         })

@@ -3,7 +3,7 @@
 use super::settings::Settings;
 use crate::output;
 use anyhow::{Context, bail};
-use engine::{Engine, Event, FinishReason, Generate, Request, SubmitError, Task};
+use engine::{Engine, Event, FinishReason, Generate, Origin, Request, SubmitError, Task};
 use models::chat::{OutputDelta, OutputParser, RenderInput};
 use models::{Model, Tokenizer};
 use serde::Serialize;
@@ -157,7 +157,7 @@ fn request(engine: &Engine, prompt: Vec<u32>, settings: &Settings) -> Result<Req
         constraint: None,
         thinking: None,
     };
-    Ok(Request { prompt, task: Task::Generate(Box::new(generate)) })
+    Ok(Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default() })
 }
 
 impl Progress {
