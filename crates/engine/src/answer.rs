@@ -74,6 +74,11 @@ impl Answer {
         }
     }
 
+    /// Tokens that it may still take.
+    pub(crate) fn tokens_left(&self) -> usize {
+        self.max_tokens.saturating_sub(self.tokens)
+    }
+
     /// The longest that it may become.
     pub(crate) fn max_tokens(&self) -> usize {
         self.max_tokens

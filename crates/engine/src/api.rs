@@ -23,6 +23,8 @@ pub struct EngineOptions {
     pub max_waiting_tokens: usize,
     /// Longest sequence, prompt and answer; at most the model's own.
     pub context_length: usize,
+    /// Whether tokens are guessed from repetitions. It changes no token, only how many steps they take.
+    pub lookup: bool,
 }
 
 /// What to compute.
@@ -262,6 +264,10 @@ pub struct Stats {
     pub cached_tokens: u64,
     /// Answer tokens sampled.
     pub generated_tokens: u64,
+    /// Tokens of answers that were guessed.
+    pub proposed_tokens: u64,
+    /// Guesses that were right.
+    pub accepted_tokens: u64,
     /// Tokens computed in a second, of late.
     pub tokens_per_second: f64,
     /// Steps run.

@@ -5,6 +5,7 @@ use crate::api::{EngineOptions, Event, Generate, Request, Stats, SubmitError, Ta
 use crate::block_pool::{BLOCK_TOKENS, blocks_for};
 use crate::prefix_cache::Chain;
 use crate::sequence::{Client, Generation, Sequence, Work};
+use crate::speculation::Lookup;
 use crate::worker::Worker;
 use kernels::Pool;
 use models::Model;
@@ -157,6 +158,8 @@ impl Engine {
             chain: Chain::new(origin.workspace),
             origin,
             cached_tokens: None,
+            proposed: Vec::new(),
+            lookup: Lookup::default(),
             work,
             client,
         }

@@ -19,6 +19,7 @@ mod prefix_cache;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod speculation;
 mod stop;
 mod worker;
 

@@ -4,6 +4,7 @@ use crate::block_pool::{BLOCK_TOKENS, BlockPool, blocks_for};
 use crate::fairness::Turns;
 use crate::prefix_cache::Chain;
 use crate::sequence::{Sequence, Work};
+use crate::speculation::{MAX_PROPOSED, MAX_ROWS};
 use std::collections::VecDeque;
 
 /// The sequences that run, and the cache blocks they share.
@@ -24,6 +25,9 @@ pub(crate) struct Scheduler {
     pub preemptions: u64,
     /// Prompt tokens that were in the cache when their sequence was admitted first.
     pub cached_tokens: u64,
+    /// Guessed tokens, and those that were right.
+    pub proposed_tokens: u64,
+    pub accepted_tokens: u64,
 }
 
 /// The next `len` tokens of `running[index]`.
@@ -45,6 +49,8 @@ impl Scheduler {
             max_sequences: max_sequences.max(1),
             preemptions: 0,
             cached_tokens: 0,
+            proposed_tokens: 0,
+            accepted_tokens: 0,
         }
     }
 
@@ -96,6 +102,32 @@ impl Scheduler {
             self.running.push(s);
         }
         plan
+    }
+
+    /// Lets the answers of a step guess, if they are few: each gets as many tokens as there are blocks for, without taking
+    /// any from others. `context` is the longest sequence.
+    pub fn speculate(&mut self, plan: &[Planned], context: usize) {
+        let rows: usize = plan.iter().map(|p| p.len).sum();
+        let mut room = MAX_ROWS.saturating_sub(rows);
+        for p in plan {
+            let s = &mut self.running[p.index];
+            let Work::Generate(g) = &s.work else { continue };
+            if s.remaining() != 1 || !g.prompt_reported {
+                continue;
+            }
+            // the certain token comes first, and the last one of all is not computed
+            let most = MAX_PROPOSED
+                .min(room)
+                .min(g.answer.tokens_left().saturating_sub(1))
+                .min(context.saturating_sub(s.tokens.len() + 1));
+            let proposed = s.lookup.propose(&s.tokens, most);
+            if !proposed.is_empty() && self.pool.grow(&mut s.blocks, s.tokens.len() + proposed.len()) {
+                s.proposed = proposed.to_vec();
+                s.lookup.proposed(s.proposed.len());
+                room -= s.proposed.len();
+                self.proposed_tokens += s.proposed.len() as u64;
+            }
+        }
     }
 
     /// Finds a block for the next token of `running[index]`, taking from the newest sequences; `false` when the
@@ -164,9 +196,12 @@ impl Scheduler {
         Some(s)
     }
 
-    /// Makes the computed blocks of `running[index]` known to later requests.
-    pub fn register(&mut self, index: usize) {
+    /// Makes the computed blocks of `running[index]` known to later requests, and forgets what it had guessed: what is
+    /// left of that are the tokens that it took.
+    pub fn settle(&mut self, index: usize) {
         let s = &mut self.running[index];
+        s.lookup.note(s.proposed.len(), s.tokens.len());
+        s.proposed.clear();
         s.chain = self.pool.register(s.chain, &s.tokens[..s.computed], &s.blocks);
     }
 }
@@ -177,6 +212,7 @@ mod tests {
     use crate::api::Origin;
     use crate::prefix_cache::Scope;
     use crate::sequence::Client;
+    use crate::speculation::Lookup;
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
@@ -191,6 +227,8 @@ mod tests {
             chain: Chain::new(origin.workspace),
             origin,
             cached_tokens: None,
+            proposed: Vec::new(),
+            lookup: Lookup::default(),
             work: Work::Embed,
             client: Client::new(events),
         };
@@ -253,7 +291,7 @@ mod tests {
                     let s = &mut scheduler.running[p.index];
                     s.computed += p.len;
                     prop_assert!(blocks_for(s.computed) <= s.blocks.len());
-                    scheduler.register(p.index);
+                    scheduler.settle(p.index);
                     let s = &mut scheduler.running[p.index];
                     if s.remaining() == 0 {
                         s.tokens.push(1);

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::api::{Event, Origin, TokenLogprob};
 use crate::prefix_cache::Chain;
+use crate::speculation::Lookup;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
@@ -23,6 +24,9 @@ pub(crate) struct Sequence {
     pub origin: Origin,
     /// Prompt tokens that were in the cache when it was admitted first.
     pub cached_tokens: Option<usize>,
+    /// Tokens that may come after the certain ones, computed with them in this step.
+    pub proposed: Vec<u32>,
+    pub lookup: Lookup,
     /// What it is for.
     pub work: Work,
     /// Whom it tells. The sequences of a request's answers share it.

@@ -7,6 +7,7 @@ use crate::limits::LOGIT_ROWS;
 use crate::sampler::logprob;
 use crate::scheduler::{Planned, Scheduler};
 use crate::sequence::{Generation, Sequence, Work};
+use crate::speculation::Lookup;
 use kernels::Pool;
 use models::Model;
 use nn::{Batch, Context, KvCache, Tensor, ops};
@@ -76,6 +77,8 @@ enum Purpose {
     PromptToken(usize),
     /// The next token, or the scores asked for.
     Last,
+    /// The token after so many proposed ones; of use only when the answer has taken all of them.
+    AfterProposed(usize),
 }
 
 impl Worker {
@@ -116,6 +119,9 @@ impl Worker {
                 self.scheduler.plan(&mut inbox.waiting, self.pace.prompt_tokens())
             };
             if !plan.is_empty() {
+                if self.shared.options.lookup {
+                    self.scheduler.speculate(&plan, self.shared.options.context_length);
+                }
                 let started = Instant::now();
                 self.guarded_step(&plan);
                 self.note_pace(&plan, started.elapsed().as_secs_f64());
@@ -161,6 +167,8 @@ impl Worker {
         stats.blocks_used = pool.total() - pool.free();
         stats.preemptions = self.scheduler.preemptions;
         stats.cached_tokens = self.scheduler.cached_tokens;
+        stats.proposed_tokens = self.scheduler.proposed_tokens;
+        stats.accepted_tokens = self.scheduler.accepted_tokens;
     }
 
     /// Computes the planned tokens and does with the results what the sequences are for.
@@ -168,7 +176,8 @@ impl Worker {
         let mut batch = Batch::default();
         for p in plan {
             let s = &self.scheduler.running[p.index];
-            batch.push(&s.tokens[s.computed..s.computed + p.len], s.computed, s.blocks.clone());
+            let tokens = [&s.tokens[s.computed..s.computed + p.len], &s.proposed].concat();
+            batch.push(&tokens, s.computed, s.blocks.clone());
         }
         let hidden = self.model.lm.forward(&self.cx, &batch, &mut self.cache);
 
@@ -180,8 +189,6 @@ impl Worker {
             let s = &mut self.scheduler.running[p.index];
             let first = s.computed;
             s.computed += p.len;
-            self.scheduler.register(p.index);
-            let s = &mut self.scheduler.running[p.index];
             prompt_tokens += s.computed.min(s.prompt_len).saturating_sub(first);
             if let Some(top) = s.prompt_logprobs() {
                 // the row of a token foretells the token after it
@@ -197,8 +204,10 @@ impl Worker {
                     }
                     Work::Generate(_) | Work::Score(_) => rows.push((p.index, last, Purpose::Last)),
                 }
+                let proposed = 1..=s.proposed.len();
+                rows.extend(proposed.map(|i| (p.index, last + i, Purpose::AfterProposed(i))));
             }
-            start += p.len;
+            start += p.len + s.proposed.len();
         }
         {
             let mut stats = self.shared.stats();
@@ -207,6 +216,9 @@ impl Worker {
         }
         for rows in rows.chunks(LOGIT_ROWS) {
             self.use_logits(&hidden, rows, &mut ended);
+        }
+        for p in plan {
+            self.scheduler.settle(p.index);
         }
         // from the back, so that indices stay right
         ended.sort_unstable();
@@ -240,6 +252,19 @@ impl Worker {
                         ended.push(*index);
                     }
                 }
+                (Purpose::AfterProposed(i), _) => {
+                    let taken = s.tokens.len() - s.computed == 1 && s.proposed.get(i - 1) == s.tokens.last();
+                    if !taken || ended.contains(index) {
+                        // nothing after this one is right either
+                        s.proposed.truncate(i - 1);
+                        continue;
+                    }
+                    s.computed += 1;
+                    self.scheduler.accepted_tokens += 1;
+                    if self.next_tokens(*index, logits) == Next::Ended {
+                        ended.push(*index);
+                    }
+                }
                 (Purpose::PromptToken(_), _) => {}
             }
         }
@@ -269,6 +294,8 @@ impl Worker {
                 prompt_len: s.prompt_len,
                 computed: s.computed,
                 chain: s.chain,
+                proposed: Vec::new(),
+                lookup: Lookup::default(),
                 origin: s.origin,
                 cached_tokens: s.cached_tokens,
                 blocks: self.scheduler.pool.share(&s.blocks),

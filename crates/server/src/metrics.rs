@@ -143,6 +143,8 @@ impl Collector for Engines {
         };
         counter("engine_prompt_tokens", "Prompt tokens computed", |s| s.prompt_tokens)?;
         counter("engine_cached_tokens", "Prompt tokens taken from the cache", |s| s.cached_tokens)?;
+        counter("engine_proposed_tokens", "Tokens of answers that were guessed", |s| s.proposed_tokens)?;
+        counter("engine_accepted_tokens", "Guessed tokens that were right", |s| s.accepted_tokens)?;
         counter("engine_generated_tokens", "Answer tokens sampled", |s| s.generated_tokens)?;
         counter("engine_steps", "Steps run", |s| s.steps)?;
         counter("engine_finished_requests", "Requests that ended", |s| s.finished_requests)?;

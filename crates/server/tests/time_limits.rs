@@ -22,6 +22,7 @@ fn engine() -> Engine {
         max_waiting: 4,
         max_waiting_tokens: 100_000,
         context_length: 512,
+        lookup: true,
     };
     Engine::start(Arc::new(Model::open(&path).unwrap()), Arc::new(kernels::Pool::new(1)), options).unwrap()
 }

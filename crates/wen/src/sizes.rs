@@ -34,6 +34,9 @@ pub struct SizeArgs {
     /// What products are computed with. Rounding to 8 or 4 bits is done once and kept on disk beside the model
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub quantize: Quantize,
+    /// Whether to guess tokens from repetitions; it changes no answer, only its speed
+    #[arg(long, value_name = "HOW", default_value = "lookup")]
+    pub speculate: Speculate,
     /// Processor threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -63,6 +66,15 @@ pub enum Quantize {
     Int8,
     /// 4-bit weights (8 for those that lose most), 8-bit activations.
     Int4,
+}
+
+/// How to guess tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Speculate {
+    /// Not at all.
+    Off,
+    /// What followed the last tokens when they stood there before.
+    Lookup,
 }
 
 impl Quantize {
@@ -150,6 +162,7 @@ pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<
         max_waiting: wishes.max_waiting,
         max_waiting_tokens: wishes.max_waiting_tokens.unwrap_or(cache_tokens.saturating_mul(QUEUED_CACHES)),
         context_length,
+        lookup: args.speculate == Speculate::Lookup,
     })
 }
 

@@ -19,6 +19,7 @@ pub fn options() -> EngineOptions {
         max_waiting: 64,
         max_waiting_tokens: 100_000,
         context_length: 512,
+        lookup: true,
     }
 }
 

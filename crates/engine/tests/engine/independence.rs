@@ -46,6 +46,7 @@ fn alone(engine: &Engine) -> Vec<Reply> {
 fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut() {
     let cases = [
         ("together", 1, options(), false),
+        ("together, without guesses", 1, EngineOptions { lookup: false, ..options() }, false),
         ("together on two threads", 2, options(), false),
         ("in chunks of 9 tokens", 1, EngineOptions { step_tokens: 9, max_sequences: 9, ..options() }, false),
         (
@@ -149,4 +150,36 @@ fn choices_differ_and_repeat_and_the_first_is_as_alone() {
     for (i, one) in four.iter().enumerate() {
         assert!(four[..i].iter().all(|other| other.ids != one.ids), "choice {i} is like an earlier one");
     }
+}
+
+#[test]
+fn guesses_change_how_many_steps_an_answer_takes_and_not_its_tokens() {
+    let with = start(&QWEN3, options());
+    let without = start(&QWEN3, EngineOptions { lookup: false, ..options() });
+    // greedy answers of tiny random models soon repeat themselves; what is drawn does not, but is biased to here
+    let drawn = |seed| {
+        let mut request = seeded(100, seed);
+        request.sampling.logit_bias = (20..24).map(|token| (token, 14.0)).collect();
+        Generate { logprobs: Some(2), n: 2, ..request }
+    };
+    let mut steps = [0, 0];
+    for (i, prompt) in prompts().iter().enumerate() {
+        for request in [|_| greedy(200), drawn] {
+            let [a, b] = [&with, &without].map(|engine| {
+                let request = request(i as u64);
+                let n = request.n;
+                reply(submit(engine, prompt, request).unwrap(), n)
+            });
+            assert_eq!(a, b, "prompt {i}");
+            steps = [&with, &without].map(|engine| engine.stats().steps);
+        }
+    }
+    assert_idle(&with);
+    let stats = with.stats();
+    assert!(stats.accepted_tokens > 100, "{stats:?}");
+    assert!(
+        steps[0] + stats.accepted_tokens / 2 < steps[1],
+        "{steps:?}: each guess that is right saves a row"
+    );
+    assert_eq!(without.stats().proposed_tokens, 0);
 }
