@@ -11,7 +11,7 @@ use crate::prefix_cache::Scope;
 pub struct EngineOptions {
     /// Tokens that the KV cache holds over all sequences, rounded up to whole blocks.
     pub cache_tokens: usize,
-    /// Storage of the KV cache: F32, F16 or BF16.
+    /// Storage of the KV cache: F32, F16, BF16, or Q8_0 where heads are a multiple of 32 values.
     pub cache_dtype: nn::DType,
     /// Tokens of one step: the bound on a prefill chunk.
     pub step_tokens: usize,

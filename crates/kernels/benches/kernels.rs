@@ -1,101 +1,167 @@
 //! Kernels on the shapes of Qwen3-0.6B, as shares of what this machine can do: `cargo bench -p kernels`.
 //!
-//! The limits are probed in the same run: a product that stays in the first-level cache, and reading memory that no cache
-//! holds.
+//! The limits are probed first, by [`kernels::probe`]: what does not wait for memory is stated as a share of the
+//! arithmetic limit, a single row as a share of the speed at which memory can be read.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention};
 use kernels::matmul::{Matrix, matmul};
+use kernels::packed::{PackedMatrix, PackedType, Product, QuantizedRows, matmul_packed};
+use kernels::probe::{Limits, limits};
 use kernels::{DType, Pool};
 use std::hint::black_box;
+use std::time::Instant;
 
-/// A product whose operands fit the first-level cache: its rate stands for the machine's arithmetic limit.
-fn probe_arithmetic(c: &mut Criterion, pool: &Pool) {
-    let (m, n, k) = (48, 24, 64);
-    let (x, w) = (vec![0.5f32; m * k], vec![0u8; n * k * 4]);
-    let mut group = c.benchmark_group("limit/arithmetic");
-    group.throughput(Throughput::Elements((2 * m * n * k * pool.threads()) as u64));
-    group.bench_function("f32 in cache", |b| {
-        b.iter(|| {
-            pool.run(pool.threads(), &|_| {
-                let mut out = vec![0.0; m * n];
-                matmul(&Pool::new(1), &x, Matrix::new(&w, DType::F32, n, k), None, &mut out);
-                black_box(out);
-            });
-        });
-    });
-    group.finish();
+/// Bytes of weights that are met in turn, so that none comes from a cache.
+const TURN_BYTES: usize = 256 << 20;
+
+/// `[outputs, inputs]`: the vocabulary, and two matrices of a layer.
+const SHAPES: [(usize, usize); 3] = [(151_936, 1024), (3072, 1024), (1024, 3072)];
+/// Rows: an answer, some answers, a prompt.
+const ROWS: [usize; 3] = [1, 8, 512];
+
+/// The machine, and what each measurement is a share of.
+struct Bench<'a> {
+    criterion: &'a mut Criterion,
+    pool: Pool,
+    limits: Limits,
 }
 
-fn probe_memory(c: &mut Criterion, pool: &Pool) {
-    let words = vec![1u64; 32 << 20];
-    let mut group = c.benchmark_group("limit/memory");
-    group.throughput(Throughput::Bytes(words.len() as u64 * 8));
-    group.bench_function("read", |b| {
-        b.iter(|| {
-            let part = words.len() / pool.threads();
-            pool.run(pool.threads(), &|i| {
-                black_box(words[i * part..][..part].iter().fold(0u64, |a, w| a ^ w));
-            });
-        });
-    });
-    group.finish();
+/// What a kernel is bound by, and how much of it one call takes.
+enum Work {
+    Int8(f64),
+    Float(f64),
+    Read(f64),
 }
 
-fn products(c: &mut Criterion, pool: &Pool) {
-    for dtype in [DType::BF16, DType::Q8_0, DType::Q4_K] {
-        // the vocabulary's matrix is larger than any cache; the layers' are met once a step, so also from memory
-        for (n, k) in [(151_936, 1024), (3072, 1024), (1024, 3072)] {
+impl Bench<'_> {
+    /// Measures `call` and prints what share of its limit it reached on average.
+    fn measure(&mut self, name: &str, work: Work, mut call: impl FnMut(&Pool)) {
+        let (pool, mut calls, mut seconds) = (&self.pool, 0u64, 0.0);
+        self.criterion.bench_function(name, |b| {
+            b.iter_custom(|count| {
+                let started = Instant::now();
+                (0..count).for_each(|_| call(pool));
+                let elapsed = started.elapsed();
+                (calls, seconds) = (calls + count, seconds + elapsed.as_secs_f64());
+                elapsed
+            });
+        });
+        if calls == 0 {
+            return; // left out by a filter
+        }
+        let (done, limit, unit) = match work {
+            Work::Int8(operations) => (operations, self.limits.int8_gops, "billion integer operations/s"),
+            Work::Float(operations) => (operations, self.limits.f32_gflops, "billion float operations/s"),
+            Work::Read(bytes) => (bytes, self.limits.read_gbs, "GB/s"),
+        };
+        let rate = done * calls as f64 / seconds / 1e9;
+        println!("{name}: {rate:.1} {unit}, {:.0}% of the limit\n", 100.0 * rate / limit);
+    }
+
+    fn packed(&mut self, packed: PackedType) {
+        for (n, k) in SHAPES {
+            let bytes = packed.matrix_bytes(n, k).expect("a size");
+            let copies = (TURN_BYTES / bytes).max(1);
+            let weights = vec![0x11u8; bytes * copies];
+            for m in ROWS {
+                if m == 512 && n > 10_000 {
+                    continue; // no prompt computes all its logits
+                }
+                let mut x = QuantizedRows::default();
+                x.quantize(&self.pool, &vec![0.01; m * k], k);
+                let (mut out, mut turn) = (vec![0.0; m * n], 0);
+                let work = match m {
+                    1 => Work::Read(bytes as f64),
+                    _ => Work::Int8((2 * m * n * k) as f64),
+                };
+                self.measure(&format!("{} [{n}, {k}] of {m}", packed.name()), work, |pool| {
+                    turn = (turn + 1) % copies;
+                    let weight = PackedMatrix::new(&weights[turn * bytes..][..bytes], packed, n, k);
+                    matmul_packed(pool, &x, &mut [Product { weight, bias: None, out: &mut out }]);
+                });
+            }
+        }
+    }
+
+    fn stored(&mut self, dtype: DType) {
+        for (n, k) in SHAPES {
             let bytes = dtype.row_bytes(k).expect("whole blocks") * n;
-            let copies = ((256 << 20) / bytes).max(1);
-            let w = vec![0x11u8; bytes * copies];
-            let mut group = c.benchmark_group(format!("matmul/{} [{n}, {k}]", dtype.name()));
-            for m in [1, 8, 512] {
+            let copies = (TURN_BYTES / bytes).max(1);
+            let weights = vec![0x11u8; bytes * copies];
+            for m in ROWS {
                 if m == 512 && n > 10_000 {
                     continue;
                 }
-                let (x, mut out) = (vec![0.01f32; m * k], vec![0.0; m * n]);
-                let mut copy = 0;
-                group.throughput(match m {
-                    1 => Throughput::Bytes(bytes as u64),
-                    _ => Throughput::Elements(2 * (m * n * k) as u64),
-                });
-                group.bench_function(BenchmarkId::from_parameter(m), |b| {
-                    b.iter(|| {
-                        copy = (copy + 1) % copies;
-                        let w = Matrix::new(&w[copy * bytes..][..bytes], dtype, n, k);
-                        matmul(pool, &x, w, None, &mut out);
-                    });
+                let (x, mut out, mut turn) = (vec![0.01f32; m * k], vec![0.0; m * n], 0);
+                let work = match m {
+                    1 => Work::Read(bytes as f64),
+                    _ => Work::Float((2 * m * n * k) as f64),
+                };
+                self.measure(&format!("{} [{n}, {k}] of {m}", dtype.name()), work, |pool| {
+                    turn = (turn + 1) % copies;
+                    let weight = Matrix::new(&weights[turn * bytes..][..bytes], dtype, n, k);
+                    matmul(pool, &x, weight, None, &mut out);
                 });
             }
-            group.finish();
+        }
+    }
+
+    fn quantize_rows(&mut self) {
+        let (rows, cols) = (512, 1024);
+        let (x, mut quantized) = (vec![0.01f32; rows * cols], QuantizedRows::default());
+        let work = Work::Read((rows * cols * 4) as f64);
+        self.measure("activations to 8 bits [512, 1024]", work, |pool| {
+            quantized.quantize(pool, black_box(&x), cols);
+        });
+    }
+
+    /// One layer's attention: 16 query heads over 8 of 128 values.
+    fn attention(&mut self, dtype: DType) {
+        let layout = KvLayout { dtype, block_tokens: 32, kv_heads: 8, head_dim: 128 };
+        let shape = AttentionShape { heads: 16, scale: 0.088, window: None };
+        for (past, len) in [(511, 1), (8191, 1), (0, 512), (7680, 512)] {
+            let blocks = (past + len) / layout.block_tokens;
+            let bytes = blocks * layout.block_bytes();
+            let copies = (TURN_BYTES / (2 * bytes)).max(1);
+            let cache = vec![0x11u8; bytes * copies];
+            let (q, mut out, mut turn) = (vec![0.01f32; len * 2048], vec![0.0; len * 2048], 0);
+            let work = match len {
+                1 => Work::Read(2.0 * bytes as f64),
+                _ => Work::Float((4 * 2048 * (past * len + len * (len + 1) / 2)) as f64),
+            };
+            self.measure(&format!("attention in {} of {len} after {past}", dtype.name()), work, |pool| {
+                turn = (turn + 1) % copies;
+                let blocks: Vec<u32> = (0..blocks as u32).map(|b| b + (turn * blocks) as u32).collect();
+                let seqs = [SequenceRows { start: 0, len, past, blocks: &blocks }];
+                paged_attention(pool, &q, &cache, &cache, layout, shape, &seqs, &mut out);
+            });
         }
     }
 }
 
-fn attention(c: &mut Criterion, pool: &Pool) {
-    let layout = KvLayout { dtype: DType::BF16, block_tokens: 32, kv_heads: 8, head_dim: 128 };
-    let shape = AttentionShape { heads: 16, scale: 0.088, window: None };
-    let blocks: Vec<u32> = (0..64).collect();
-    let cache = vec![0u8; layout.block_bytes() * blocks.len()];
-    let mut group = c.benchmark_group("attention/BF16, 16 over 8 heads of 128");
-    for (name, past, len) in [("decode at 2047", 2047, 1), ("prefill 512", 0, 512)] {
-        let (q, mut out) = (vec![0.01f32; len * 2048], vec![0.0; len * 2048]);
-        let seqs = [SequenceRows { start: 0, len, past, blocks: &blocks }];
-        group.bench_function(name, |b| {
-            b.iter(|| paged_attention(pool, &q, &cache, &cache, layout, shape, &seqs, &mut out));
-        });
-    }
-    group.finish();
-}
-
-fn all(c: &mut Criterion) {
+fn all(criterion: &mut Criterion) {
     let pool = Pool::new(Pool::default_threads());
-    probe_arithmetic(c, &pool);
-    probe_memory(c, &pool);
-    products(c, &pool);
-    attention(c, &pool);
+    let limits = limits(&pool);
+    println!(
+        "limits of {} threads with {}: {:.0} billion 8-bit integer operations/s, {:.0} of float32, {:.1} GB/s read\n",
+        pool.threads(),
+        kernels::isa::current().name(),
+        limits.int8_gops,
+        limits.f32_gflops,
+        limits.read_gbs
+    );
+    let mut bench = Bench { criterion, pool, limits };
+    PackedType::ALL.into_iter().for_each(|packed| bench.packed(packed));
+    [DType::BF16, DType::F32, DType::Q6_K].into_iter().for_each(|dtype| bench.stored(dtype));
+    bench.quantize_rows();
+    [DType::BF16, DType::Q8_0].into_iter().for_each(|dtype| bench.attention(dtype));
 }
 
-criterion_group!(benches, all);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).measurement_time(std::time::Duration::from_secs(2))
+        .warm_up_time(std::time::Duration::from_millis(500)).without_plots();
+    targets = all
+}
 criterion_main!(benches);

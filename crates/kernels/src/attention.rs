@@ -6,15 +6,16 @@
 use crate::decode::decode_body;
 use crate::matmul::tile;
 use crate::pool::Parts;
-use crate::simd::{F32, MAX_LANES, Simd, simd_kernel};
+use crate::simd::{Bf16, F16, F32, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
 use half::{bf16, f16};
 use std::cell::Cell;
+use std::ops::Range;
 
 /// One layer's keys or values: blocks of `[kv_heads, block_tokens, head_dim]` in `dtype`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
-    /// F32, F16 or BF16.
+    /// F32, F16, BF16, or Q8_0: 8 bits with a scale for each 32 values of a head, which must be a multiple of 32.
     pub dtype: DType,
     /// Tokens in a block.
     pub block_tokens: usize,
@@ -27,16 +28,22 @@ pub struct KvLayout {
 impl KvLayout {
     /// Bytes of one block of keys (or of values) of one layer.
     pub fn block_bytes(&self) -> usize {
-        self.block_tokens * self.kv_heads * self.head_dim * self.dtype.block_bytes()
+        self.block_tokens * self.kv_heads * self.vector_bytes()
     }
 
-    /// Where the `head_dim` vectors of `head` start in `block`; those of one head lie one after another.
+    /// Where the vectors of `head` lie in `block`, one after another.
+    fn head_bytes(&self, block: u32, head: usize) -> Range<usize> {
+        let start = self.head_start(block, head);
+        start..start + self.block_tokens * self.vector_bytes()
+    }
+
+    /// Where they start.
     fn head_start(&self, block: u32, head: usize) -> usize {
         block as usize * self.block_bytes() + head * self.block_tokens * self.vector_bytes()
     }
 
     fn vector_bytes(&self) -> usize {
-        self.head_dim * self.dtype.block_bytes()
+        self.head_dim / self.dtype.block_len() * self.dtype.block_bytes()
     }
 }
 
@@ -107,7 +114,22 @@ fn narrow(dtype: DType, values: &[f32], out: &mut [u8]) {
             .chunks_exact_mut(2)
             .zip(values)
             .for_each(|(o, v)| o.copy_from_slice(&bf16::from_f32(*v).to_le_bytes())),
-        other => panic!("a cache is F32, F16 or BF16, not {}", other.name()),
+        DType::Q8_0 => out
+            .chunks_exact_mut(dtype.block_bytes())
+            .zip(values.chunks_exact(dtype.block_len()))
+            .for_each(|(o, v)| narrow_block(v, o)),
+        other => panic!("a cache is F32, F16, BF16 or Q8_0, not {}", other.name()),
+    }
+}
+
+/// A block of Q8_0: a half-precision scale, then codes of which the largest is 127.
+fn narrow_block(values: &[f32], out: &mut [u8]) {
+    let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+    let scale = f16::from_f32(largest / 127.0);
+    let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
+    out[..2].copy_from_slice(&scale.to_le_bytes());
+    for (o, v) in out[2..].iter_mut().zip(values) {
+        *o = (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
     }
 }
 
@@ -167,17 +189,27 @@ simd_kernel! {
     ) = attend_body;
 }
 
-/// Memory of one task. Vectors of a head are padded with zeros to `width`, a multiple of every lane count.
+/// Memory of one task.
 #[derive(Default)]
 struct Scratch {
-    /// `[queries, width]`, and the sums that become their results.
-    queries: Vec<f32>,
-    sums: Vec<f32>,
+    progress: Progress,
     /// `[block_tokens, width]`, decoded.
     keys: Vec<f32>,
     values: Vec<f32>,
-    /// `[queries, block_tokens]`, padded to whole tiles.
+}
+
+/// What a task knows of its queries after some blocks. Vectors of a head are padded with zeros to `width`, a multiple of
+/// every lane count.
+#[derive(Default)]
+struct Progress {
+    width: usize,
+    /// `[queries, width]`, and the sums that become their results.
+    queries: Vec<f32>,
+    sums: Vec<f32>,
+    /// `[queries, keys]`, padded to whole tiles.
     scores: Vec<f32>,
+    /// Keys that a row of scores has room for.
+    keys: usize,
     /// Of each query: the largest score so far and the sum of weights relative to it.
     softmax: Vec<(f32, f32)>,
 }
@@ -189,6 +221,30 @@ thread_local! {
 /// Queries and keys of a tile of scores.
 const TILE_QUERIES: usize = 2;
 const TILE_KEYS: usize = 4;
+/// Up to so many queries, keys and values are read as they are stored; more share what is decoded once.
+const DIRECT_QUERIES: usize = 8;
+
+/// Which positions the rows of a task see.
+struct Sight {
+    /// Position of the first row.
+    first: usize,
+    /// Query heads of a row.
+    group: usize,
+    window: Option<usize>,
+}
+
+impl Sight {
+    fn of_row(&self, row: usize) -> Range<usize> {
+        let end = self.first + row + 1;
+        self.window.map_or(0, |w| end.saturating_sub(w))..end
+    }
+
+    /// What query `i` sees of the `tokens` positions from `start`, counted from there.
+    fn of_query(&self, i: usize, start: usize, tokens: usize) -> Range<usize> {
+        let seen = self.of_row(i / self.group);
+        seen.start.saturating_sub(start).min(tokens)..seen.end.saturating_sub(start).min(tokens)
+    }
+}
 
 /// Attention of `rows` positions from row `from` of the sequence, for all query heads of `kv_head`.
 #[inline(always)]
@@ -206,54 +262,118 @@ unsafe fn attend_body<S: Simd>(
     let layout = cache.layout;
     let (dim, tokens) = (layout.head_dim, layout.block_tokens);
     let group = shape.heads / layout.kv_heads;
-    let width = dim.next_multiple_of(MAX_LANES);
-    let (queries, keys) = ((rows * group).next_multiple_of(TILE_QUERIES), tokens.next_multiple_of(TILE_KEYS));
     // query `i` is row `from + i / group` and head `kv_head * group + i % group`
     let place = |i: usize| ((seq.start + from + i / group) * shape.heads + kv_head * group + i % group) * dim;
-    let mut s = SCRATCH.take();
-    reset(&mut s.queries, queries * width);
-    reset(&mut s.sums, queries * width);
-    reset(&mut s.keys, keys * width);
-    reset(&mut s.values, tokens * width);
-    s.scores.resize(queries * keys, 0.0);
-    s.softmax.clear();
-    s.softmax.resize(rows * group, (f32::NEG_INFINITY, 0.0));
-    for i in 0..rows * group {
-        s.queries[i * width..][..dim].copy_from_slice(&q[place(i)..][..dim]);
-    }
-    let visible = |row: usize| {
-        let position = seq.past + from + row;
-        shape.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
-    };
-    for block in visible(0).start / tokens..visible(rows - 1).end.div_ceil(tokens) {
+    let sight = Sight { first: seq.past + from, group, window: shape.window };
+    let mut scratch = SCRATCH.take();
+    let Scratch { progress, keys, values } = &mut scratch;
+    progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
+    let width = progress.width;
+    reset(keys, progress.keys * width);
+    reset(values, tokens * width);
+    let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens == progress.keys;
+    let blocks = sight.of_row(0).start / tokens..sight.of_row(rows - 1).end.div_ceil(tokens);
+    for block in blocks.clone() {
         let first = block * tokens;
-        let count = tokens.min(visible(rows - 1).end - first);
-        // SAFETY: the caller's promise on the instruction set; all vectors are padded to `width`.
+        let seen = |i: usize| sight.of_query(i, first, tokens);
+        let bytes = layout.head_bytes(seq.blocks[block], kv_head);
+        let (keys_stored, values_stored) = (&cache.keys[bytes.clone()], &cache.values[bytes]);
+        let (k, v) = (keys_stored.as_ptr(), values_stored.as_ptr());
+        // SAFETY: the caller's promise on the instruction set; each pointer is to `tokens` vectors of `width` values.
         unsafe {
-            load_block::<S>(cache.keys, layout, seq.blocks[block], kv_head, count, width, &mut s.keys);
-            load_block::<S>(cache.values, layout, seq.blocks[block], kv_head, count, width, &mut s.values);
-            score_block::<S>(&s.queries, &s.keys, queries, keys, width, &mut s.scores);
-            for i in 0..rows * group {
-                let seen = visible(i / group);
-                let seen = seen.start.max(first)..seen.end.min(first + tokens);
-                if seen.is_empty() {
-                    continue;
+            match layout.dtype {
+                DType::BF16 if direct => progress.block::<S, Bf16>(k, v, shape.scale, seen),
+                DType::F16 if direct => progress.block::<S, F16>(k, v, shape.scale, seen),
+                DType::F32 if direct => progress.block::<S, F32>(k, v, shape.scale, seen),
+                DType::Q8_0 if direct => progress.block::<S, Q8>(k, v, shape.scale, seen),
+                _ => {
+                    let count = tokens.min(sight.of_row(rows - 1).end - first);
+                    load_block::<S>(keys_stored, layout, count, width, keys);
+                    load_block::<S>(values_stored, layout, count, width, values);
+                    let (k, v) = (keys.as_ptr().cast(), values.as_ptr().cast());
+                    progress.block::<S, F32>(k, v, shape.scale, seen);
                 }
-                let seen = seen.start - first..seen.end - first;
-                let weights = &mut s.scores[i * keys..][seen.clone()];
-                let keep = soften::<S>(weights, shape.scale, &mut s.softmax[i]);
-                let values = &s.values[seen.start * width..];
-                accumulate::<S>(&mut s.sums[i * width..][..width], keep, weights, values);
             }
         }
     }
     for i in 0..rows * group {
-        let total = s.softmax[i].1;
+        let total = progress.softmax[i].1;
         // SAFETY: each query has its own place in `out`.
         let out = unsafe { out.part(place(i), dim) };
-        out.iter_mut().zip(&s.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
+        out.iter_mut().zip(&progress.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
     }
-    SCRATCH.set(s);
+    SCRATCH.set(scratch);
+}
+
+impl Progress {
+    /// Begins with `count` queries of `dim` values.
+    fn start<'q>(&mut self, count: usize, dim: usize, tokens: usize, query: impl Fn(usize) -> &'q [f32]) {
+        self.width = dim.next_multiple_of(MAX_LANES);
+        self.keys = tokens.next_multiple_of(TILE_KEYS);
+        let padded = count.next_multiple_of(TILE_QUERIES);
+        reset(&mut self.queries, padded * self.width);
+        reset(&mut self.sums, padded * self.width);
+        self.scores.resize(padded * self.keys, 0.0);
+        self.softmax.clear();
+        self.softmax.resize(count, (f32::NEG_INFINITY, 0.0));
+        for (i, into) in self.queries.chunks_exact_mut(self.width).take(count).enumerate() {
+            into[..dim].copy_from_slice(query(i));
+        }
+    }
+
+    /// Adds a block of keys and values, of which query `i` sees `seen(i)`.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; `self.keys` vectors of `self.width` at `keys`, and as many at `values` as are seen.
+    #[inline(always)]
+    unsafe fn block<S: Simd, T: Stored>(
+        &mut self,
+        keys: *const u8,
+        values: *const u8,
+        scale: f32,
+        seen: impl Fn(usize) -> Range<usize>,
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            self.score::<S, T>(keys);
+            for i in 0..self.softmax.len() {
+                let seen = seen(i);
+                if seen.is_empty() {
+                    continue;
+                }
+                let values = values.add(T::bytes(seen.start * self.width));
+                let weights = &mut self.scores[i * self.keys..][seen];
+                let keep = soften::<S>(weights, scale, &mut self.softmax[i]);
+                accumulate::<S, T>(&mut self.sums[i * self.width..][..self.width], keep, weights, values);
+            }
+        }
+    }
+
+    /// `scores [queries, keys] = queries · keysᵀ`, unscaled.
+    #[inline(always)]
+    unsafe fn score<S: Simd, T: Stored>(&mut self, keys: *const u8) {
+        let width = self.width;
+        let queries = self.queries.chunks_exact(width * TILE_QUERIES);
+        for (q, scores) in queries.zip(self.scores.chunks_exact_mut(self.keys * TILE_QUERIES)) {
+            let q: [*const f32; TILE_QUERIES] = std::array::from_fn(|a| q[a * width..].as_ptr());
+            for j in (0..self.keys).step_by(TILE_KEYS) {
+                // SAFETY: the caller's promises: `width` values follow each pointer, and the next tile's keys may lie
+                // anywhere.
+                let sums = unsafe {
+                    let k: [*const u8; TILE_KEYS] =
+                        std::array::from_fn(|b| keys.add(T::bytes((j + b) * width)));
+                    let none = [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES];
+                    tile::<S, T, TILE_QUERIES, TILE_KEYS>(q, k, width, 0, none)
+                };
+                for (a, row) in sums.into_iter().enumerate() {
+                    for (b, sum) in row.into_iter().enumerate() {
+                        // SAFETY: the caller's promise on the instruction set.
+                        scores[a * self.keys + j + b] = unsafe { S::sum(sum) };
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn reset(values: &mut Vec<f32>, len: usize) {
@@ -263,17 +383,8 @@ fn reset(values: &mut Vec<f32>, len: usize) {
 
 /// Decodes the first `count` vectors of a head in a block, each padded to `width`.
 #[inline(always)]
-unsafe fn load_block<S: Simd>(
-    cache: &[u8],
-    layout: KvLayout,
-    block: u32,
-    head: usize,
-    count: usize,
-    width: usize,
-    out: &mut [f32],
-) {
-    let start = layout.head_start(block, head);
-    let stored = &cache[start..start + count * layout.vector_bytes()];
+unsafe fn load_block<S: Simd>(stored: &[u8], layout: KvLayout, count: usize, width: usize, out: &mut [f32]) {
+    let stored = &stored[..count * layout.vector_bytes()];
     // SAFETY: lengths match; the caller's promise on the instruction set.
     unsafe {
         if layout.head_dim == width {
@@ -281,40 +392,6 @@ unsafe fn load_block<S: Simd>(
         } else {
             for (stored, out) in stored.chunks_exact(layout.vector_bytes()).zip(out.chunks_exact_mut(width)) {
                 decode_body::<S>(layout.dtype, stored, &mut out[..layout.head_dim]);
-            }
-        }
-    }
-}
-
-/// `scores [queries, keys] = queries · keysᵀ`, unscaled.
-#[inline(always)]
-unsafe fn score_block<S: Simd>(
-    q: &[f32],
-    k: &[f32],
-    queries: usize,
-    keys: usize,
-    width: usize,
-    scores: &mut [f32],
-) {
-    for i in (0..queries).step_by(TILE_QUERIES) {
-        let q: [*const f32; TILE_QUERIES] = std::array::from_fn(|a| q[(i + a) * width..][..width].as_ptr());
-        for j in (0..keys).step_by(TILE_KEYS) {
-            let k: [*const f32; TILE_KEYS] = std::array::from_fn(|b| k[(j + b) * width..][..width].as_ptr());
-            // SAFETY: `width` values follow each pointer.
-            let sums = unsafe {
-                tile::<S, F32, TILE_QUERIES, TILE_KEYS>(
-                    q,
-                    k,
-                    width,
-                    0,
-                    [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES],
-                )
-            };
-            for (a, row) in sums.into_iter().enumerate() {
-                for (b, sum) in row.into_iter().enumerate() {
-                    // SAFETY: the caller's promise on the instruction set.
-                    scores[(i + a) * keys + j + b] = unsafe { S::sum(sum) };
-                }
             }
         }
     }
@@ -356,43 +433,44 @@ unsafe fn exp_minus<S: Simd>(x: &mut [f32], largest: f32) {
 const HELD: usize = 8;
 
 /// `sums = sums · keep + Σ weights[j] · values[j]`, in the order of `j`.
+///
+/// # Safety
+/// As for [`Simd`]; for each weight, as many values as there are sums, which is a multiple of every lane count.
 #[inline(always)]
-unsafe fn accumulate<S: Simd>(sums: &mut [f32], keep: f32, weights: &[f32], values: &[f32]) {
-    let width = sums.len();
-    assert!(values.len() >= weights.len() * width);
-    // SAFETY: `width` is a multiple of the lanes, and `values` has that many for each weight.
+unsafe fn accumulate<S: Simd, T: Stored>(sums: &mut [f32], keep: f32, weights: &[f32], values: *const u8) {
+    // SAFETY: the caller's promises.
     unsafe {
         let mut at = 0;
-        while at + HELD * S::LANES <= width {
-            accumulate_columns::<S, HELD>(sums, keep, weights, values, at);
+        while at + HELD * S::LANES <= sums.len() {
+            accumulate_columns::<S, T, HELD>(sums, keep, weights, values, at);
             at += HELD * S::LANES;
         }
-        while at < width {
-            accumulate_columns::<S, 1>(sums, keep, weights, values, at);
+        while at < sums.len() {
+            accumulate_columns::<S, T, 1>(sums, keep, weights, values, at);
             at += S::LANES;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn accumulate_columns<S: Simd, const N: usize>(
+unsafe fn accumulate_columns<S: Simd, T: Stored, const N: usize>(
     sums: &mut [f32],
     keep: f32,
     weights: &[f32],
-    values: &[f32],
+    values: *const u8,
     at: usize,
 ) {
     let width = sums.len();
-    // SAFETY: the caller has checked that `N` vectors from `at` lie within a row.
+    // SAFETY: `N` vectors from `at` lie within a row.
     unsafe {
         let sums = sums.as_mut_ptr().add(at);
         let keep = S::splat(keep);
         let mut held: [S::V; N] = std::array::from_fn(|c| S::mul(S::load(sums.add(c * S::LANES)), keep));
         for (j, &weight) in weights.iter().enumerate() {
             let weight = S::splat(weight);
-            let value = values.as_ptr().add(j * width + at);
+            let value = values.add(T::bytes(j * width));
             for (c, sum) in held.iter_mut().enumerate() {
-                *sum = S::fma(weight, S::load(value.add(c * S::LANES)), *sum);
+                *sum = S::fma(weight, T::load::<S>(value, at + c * S::LANES), *sum);
             }
         }
         for (c, sum) in held.into_iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::DType;
 use crate::dtype::q4_k_scale_min;
-use crate::simd::{Bf16, F16, MAX_LANES, Simd, Stored, simd_kernel};
+use crate::simd::{Bf16, F16, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use half::f16;
 
 /// Decodes one stored row into float32, exactly.
@@ -32,11 +32,7 @@ pub(crate) unsafe fn decode_body<S: Simd>(dtype: DType, bytes: &[u8], out: &mut 
             DType::F32 => std::ptr::copy_nonoverlapping(bytes.as_ptr(), out.as_mut_ptr().cast(), bytes.len()),
             DType::F16 => widen::<S, F16>(bytes, out),
             DType::BF16 => widen::<S, Bf16>(bytes, out),
-            DType::Q8_0 => {
-                for (b, out) in blocks {
-                    scaled::<S>(&b[2..], f16_at(b, 0), out);
-                }
-            }
+            DType::Q8_0 => widen::<S, Q8>(bytes, out),
             DType::Q4_0 => {
                 for (b, out) in blocks {
                     let q = nibbles(&b[2..18]);
@@ -108,21 +104,21 @@ pub(crate) unsafe fn decode_body<S: Simd>(dtype: DType, bytes: &[u8], out: &mut 
 }
 
 #[inline(always)]
-unsafe fn widen<S: Simd, T: Stored<Word = u16>>(bytes: &[u8], out: &mut [f32]) {
+unsafe fn widen<S: Simd, T: Stored>(bytes: &[u8], out: &mut [f32]) {
     let n = out.len();
-    let (from, to) = (bytes.as_ptr().cast::<u16>(), out.as_mut_ptr());
     let whole = n - n % S::LANES;
     // SAFETY: reads and writes stay below `n`; the rest goes through a padded copy.
     unsafe {
         for i in (0..whole).step_by(S::LANES) {
-            S::store(to.add(i), T::load::<S>(from.add(i)));
+            S::store(out.as_mut_ptr().add(i), T::load::<S>(bytes.as_ptr(), i));
         }
         if whole < n {
-            let mut rest = [0u16; MAX_LANES];
-            std::ptr::copy_nonoverlapping(from.add(whole), rest.as_mut_ptr(), n - whole);
+            let mut rest = [0u8; MAX_LANES * 4];
+            let from = bytes.as_ptr().add(T::bytes(whole));
+            std::ptr::copy_nonoverlapping(from, rest.as_mut_ptr(), T::bytes(n - whole));
             let mut wide = [0.0f32; MAX_LANES];
-            S::store(wide.as_mut_ptr(), T::load::<S>(rest.as_ptr()));
-            std::ptr::copy_nonoverlapping(wide.as_ptr(), to.add(whole), n - whole);
+            S::store(wide.as_mut_ptr(), T::load::<S>(rest.as_ptr(), 0));
+            std::ptr::copy_nonoverlapping(wide.as_ptr(), out.as_mut_ptr().add(whole), n - whole);
         }
     }
 }

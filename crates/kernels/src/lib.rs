@@ -16,6 +16,7 @@ pub mod isa;
 pub mod matmul;
 pub mod packed;
 pub mod pool;
+pub mod probe;
 mod simd;
 
 pub use dtype::DType;

@@ -186,7 +186,7 @@ unsafe fn narrow_tile<S: Simd, T: Stored, const M: usize, const N: usize>(
     let k = w.cols;
     let xs: [*const f32; M] = std::array::from_fn(|i| x[(row + i) * k..][..k].as_ptr());
     // the last tile repeats its last row; only the first of them is kept
-    let ws: [*const T::Word; N] = std::array::from_fn(|j| w.row((start + j).min(w.rows - 1)).as_ptr().cast());
+    let ws: [*const u8; N] = std::array::from_fn(|j| w.row((start + j).min(w.rows - 1)).as_ptr());
     // Without this, arithmetic and memory take turns: 8 rows took 1.2 times, 4 rows 1.3 times as long. A single row
     // is all memory, and the processor's own prefetching does better.
     let ahead = if M > 1 { N * k } else { 0 };
@@ -260,7 +260,7 @@ unsafe fn wide_tiles<S: Simd, const M: usize, const N: usize>(
         let cols = PANEL_COLS.min(k - from);
         let xs: [*const f32; M] = std::array::from_fn(|i| x[(row + i) * k + from..].as_ptr());
         for start in (0..rows).step_by(N) {
-            let ws: [*const f32; N] = std::array::from_fn(|j| panel[(start + j) * k + from..].as_ptr());
+            let ws: [*const u8; N] = std::array::from_fn(|j| panel[(start + j) * k + from..].as_ptr().cast());
             let kept = &mut sums[start * M * lanes..][..M * N * lanes];
             // SAFETY: `cols` values follow each pointer; `kept` has a vector for each sum.
             unsafe {
@@ -295,7 +295,7 @@ unsafe fn wide_tiles<S: Simd, const M: usize, const N: usize>(
 #[inline(always)]
 pub(crate) unsafe fn tile<S: Simd, T: Stored, const M: usize, const N: usize>(
     x: [*const f32; M],
-    w: [*const T::Word; N],
+    w: [*const u8; N],
     k: usize,
     ahead: usize,
     mut sums: [[S::V; N]; M],
@@ -307,10 +307,10 @@ pub(crate) unsafe fn tile<S: Simd, T: Stored, const M: usize, const N: usize>(
         while i < whole {
             if ahead > 0 && i.is_multiple_of(PREFETCH_STEP) {
                 for w in w {
-                    S::prefetch(w.wrapping_add(ahead + i).cast());
+                    S::prefetch(w.wrapping_add(T::bytes(ahead + i)));
                 }
             }
-            let w: [S::V; N] = std::array::from_fn(|j| T::load::<S>(w[j].add(i)));
+            let w: [S::V; N] = std::array::from_fn(|j| T::load::<S>(w[j], i));
             for (sums, x) in sums.iter_mut().zip(x) {
                 let x = S::load(x.add(i));
                 for (sum, w) in sums.iter_mut().zip(w) {
@@ -321,11 +321,10 @@ pub(crate) unsafe fn tile<S: Simd, T: Stored, const M: usize, const N: usize>(
         }
         if whole < k {
             let w: [S::V; N] = std::array::from_fn(|j| {
-                let mut rest = [T::Word::default(); MAX_LANES];
-                let size = std::mem::size_of::<T::Word>();
-                let from = w[j].add(whole).cast::<u8>();
-                std::ptr::copy_nonoverlapping(from, rest.as_mut_ptr().cast(), (k - whole) * size);
-                T::load::<S>(rest.as_ptr())
+                let mut rest = [0u8; MAX_LANES * 4];
+                let from = w[j].add(T::bytes(whole));
+                std::ptr::copy_nonoverlapping(from, rest.as_mut_ptr(), T::bytes(k - whole));
+                T::load::<S>(rest.as_ptr(), 0)
             });
             for (sums, x) in sums.iter_mut().zip(x) {
                 let mut rest = [0.0f32; MAX_LANES];

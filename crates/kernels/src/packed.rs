@@ -11,6 +11,8 @@ mod product;
 mod quantize;
 mod rows;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use dot::arm::sdot;
 pub use format::{GROUP, GroupScale, PackedMatrix, PackedType, TILE, TileMut};
 pub use product::{Product, matmul_packed};
 pub use quantize::quantize_outputs;

@@ -43,6 +43,17 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}
 
+    /// The first lane in all lanes.
+    #[inline(always)]
+    unsafe fn splat_first(v: Self::V) -> Self::V {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: LANES <= MAX_LANES.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            Self::splat(lanes[0])
+        }
+    }
+
     /// The lanes' sum, folded in halves.
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
@@ -234,6 +245,18 @@ pub(crate) mod x86 {
             unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
         }
         #[inline(always)]
+        unsafe fn sum(v: __m256) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn splat_first(v: __m256) -> __m256 {
+            unsafe { _mm256_broadcastss_ps(_mm256_castps256_ps128(v)) }
+        }
+        #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> __m256 {
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
         }
@@ -309,6 +332,14 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> __m512 {
             unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn sum(v: __m512) -> f32 {
+            unsafe { Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
+        }
+        #[inline(always)]
+        unsafe fn splat_first(v: __m512) -> __m512 {
+            unsafe { _mm512_broadcastss_ps(_mm512_castps512_ps128(v)) }
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> __m512 {
@@ -397,43 +428,73 @@ pub(crate) mod arm {
     }
 }
 
-/// A storage type of two or four bytes that loads straight into a vector.
+/// A storage type whose rows load straight into vectors.
 pub(crate) trait Stored {
-    /// One stored value.
-    type Word: Copy + Default;
+    /// Bytes of so many values of a row, which are whole blocks of the type.
+    fn bytes(values: usize) -> usize;
+    /// The values of the row at `row` from value `i`, a multiple of the lanes.
+    ///
     /// # Safety
     /// As for [`Simd`].
-    unsafe fn load<S: Simd>(p: *const Self::Word) -> S::V;
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V;
 }
 
 pub(crate) struct F32;
 pub(crate) struct F16;
 pub(crate) struct Bf16;
+pub(crate) struct Q8;
 
 impl Stored for F32 {
-    type Word = f32;
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const f32) -> S::V {
+    fn bytes(values: usize) -> usize {
+        values * 4
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V {
         // SAFETY: the caller's.
-        unsafe { S::load(p) }
+        unsafe { S::load(row.cast::<f32>().add(i)) }
     }
 }
 
 impl Stored for F16 {
-    type Word = u16;
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+    fn bytes(values: usize) -> usize {
+        values * 2
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V {
         // SAFETY: the caller's.
-        unsafe { S::load_f16(p) }
+        unsafe { S::load_f16(row.cast::<u16>().add(i)) }
     }
 }
 
 impl Stored for Bf16 {
-    type Word = u16;
     #[inline(always)]
-    unsafe fn load<S: Simd>(p: *const u16) -> S::V {
+    fn bytes(values: usize) -> usize {
+        values * 2
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V {
         // SAFETY: the caller's.
-        unsafe { S::load_bf16(p) }
+        unsafe { S::load_bf16(row.cast::<u16>().add(i)) }
+    }
+}
+
+/// Q8_0: blocks of a half-precision scale and 32 codes.
+impl Stored for Q8 {
+    #[inline(always)]
+    fn bytes(values: usize) -> usize {
+        values / 32 * 34
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V {
+        // SAFETY: the caller's; a block is longer than a vector of half-precision numbers, of which the first is the
+        // scale.
+        unsafe {
+            let block = row.add(i / 32 * 34);
+            let scale = S::splat_first(S::load_f16(block.cast()));
+            S::mul(S::load_i8(block.add(2 + i % 32).cast()), scale)
+        }
     }
 }
 

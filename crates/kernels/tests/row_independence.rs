@@ -64,6 +64,7 @@ fn attention_is_the_same_whole_in_chunks_and_beside_another_sequence() {
         (DType::BF16, 128, 2, 4, None),
         (DType::F16, 80, 2, 2, Some(8)),
         (DType::BF16, 16, 3, 6, Some(40)),
+        (DType::Q8_0, 64, 2, 4, None),
     ] {
         let layout = KvLayout { dtype, block_tokens: 16, kv_heads, head_dim };
         let shape = AttentionShape { heads, scale: (head_dim as f32).powf(-0.5), window };
@@ -109,13 +110,26 @@ fn attention_is_the_same_whole_in_chunks_and_beside_another_sequence() {
     }
 }
 
+/// `values` as a cache of `dtype` holds them.
+fn rounded(dtype: DType, values: &[f32]) -> Vec<f64> {
+    let block = |values: &[f32]| -> Vec<f32> {
+        match dtype {
+            DType::F16 => values.iter().map(|v| half::f16::from_f32(*v).to_f32()).collect(),
+            DType::BF16 => values.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect(),
+            DType::Q8_0 => {
+                let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+                let scale = half::f16::from_f32(largest / 127.0).to_f32();
+                values.iter().map(|v| (v / scale).round() * scale).collect()
+            }
+            _ => values.to_vec(),
+        }
+    };
+    values.chunks(dtype.block_len()).flat_map(block).map(f64::from).collect()
+}
+
 /// Attention as the formula says, in float64 over rounded keys and values.
 fn reference(q: &[f32], k: &[f32], v: &[f32], layout: KvLayout, shape: AttentionShape, got: &[f32]) {
-    let round = |x: f32| match layout.dtype {
-        DType::F16 => f64::from(half::f16::from_f32(x).to_f32()),
-        DType::BF16 => f64::from(half::bf16::from_f32(x).to_f32()),
-        _ => f64::from(x),
-    };
+    let (k, v) = (rounded(layout.dtype, k), rounded(layout.dtype, v));
     let (d, group) = (layout.head_dim, shape.heads / layout.kv_heads);
     for (i, got) in got.chunks_exact(d).enumerate() {
         let (token, head) = (i / shape.heads, i % shape.heads);
@@ -123,13 +137,13 @@ fn reference(q: &[f32], k: &[f32], v: &[f32], layout: KvLayout, shape: Attention
         let at = |p: usize| (p * layout.kv_heads + head / group) * d;
         let weights: Vec<f64> = (first..=token)
             .map(|p| {
-                let dot: f64 = (0..d).map(|c| f64::from(q[i * d + c]) * round(k[at(p) + c])).sum();
+                let dot: f64 = (0..d).map(|c| f64::from(q[i * d + c]) * k[at(p) + c]).sum();
                 (dot * f64::from(shape.scale)).exp()
             })
             .collect();
         let total: f64 = weights.iter().sum();
         for c in 0..d {
-            let want: f64 = (first..=token).zip(&weights).map(|(p, w)| w / total * round(v[at(p) + c])).sum();
+            let want: f64 = (first..=token).zip(&weights).map(|(p, w)| w / total * v[at(p) + c]).sum();
             assert!(
                 (want - f64::from(got[c])).abs() < 2e-5,
                 "{layout:?} row {i} column {c}: {} {want}",

@@ -38,7 +38,7 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         elementwise::silu_mul(&pool, &mut gate, &out);
         rounded.extend(gate);
     }
-    for (dtype, head_dim) in [(DType::F32, 20), (DType::F16, 64), (DType::BF16, 128)] {
+    for (dtype, head_dim) in [(DType::F32, 20), (DType::F16, 64), (DType::BF16, 128), (DType::Q8_0, 64)] {
         let layout = KvLayout { dtype, block_tokens: 16, kv_heads: 2, head_dim };
         let shape = AttentionShape { heads: 6, scale: 0.3, window: Some(21) };
         let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[2, 0, 1] }];

@@ -13,7 +13,7 @@ pub struct KvCacheShape {
     pub kv_heads: usize,
     /// Values in a head.
     pub head_dim: usize,
-    /// F32, F16 or BF16.
+    /// F32, F16, BF16, or Q8_0 where `head_dim` is a multiple of 32.
     pub dtype: DType,
     /// Tokens in a block.
     pub block_tokens: usize,
@@ -22,9 +22,10 @@ pub struct KvCacheShape {
 }
 
 impl KvCacheShape {
-    /// Bytes that one block takes over all layers, keys and values; `None` on overflow.
+    /// Bytes that one block takes over all layers, keys and values; `None` on overflow, or when a head is not whole blocks
+    /// of the type.
     pub fn bytes_per_block(&self) -> Option<usize> {
-        [2, self.layers, self.kv_heads, self.head_dim, self.block_tokens, self.dtype.block_bytes()]
+        [2, self.layers, self.kv_heads, self.dtype.row_bytes(self.head_dim)?, self.block_tokens]
             .into_iter()
             .try_fold(1usize, usize::checked_mul)
     }

@@ -53,6 +53,8 @@ pub enum KvType {
     F16,
     /// 16 bits with a small precision.
     Bf16,
+    /// 8 bits, with a scale for each 32 values.
+    Int8,
 }
 
 /// What products are computed with.
@@ -97,6 +99,7 @@ impl KvType {
             KvType::Auto | KvType::Bf16 => DType::BF16,
             KvType::F32 => DType::F32,
             KvType::F16 => DType::F16,
+            KvType::Int8 => DType::Q8_0,
         }
     }
 }
@@ -146,7 +149,13 @@ pub fn cache_budget(models: &[&Model]) -> u64 {
 pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<EngineOptions, Usage> {
     let cache_dtype = args.cache_dtype(model);
     let config = model.lm.config();
-    let per_token = config.kv_cache_shape(cache_dtype, 1, 1).bytes_per_block().unwrap_or(usize::MAX).max(1);
+    let per_token = config.kv_cache_shape(cache_dtype, 1, 1).bytes_per_block();
+    let Some(per_token) = per_token.filter(|bytes| *bytes > 0) else {
+        return Err(Usage(format!(
+            "--kv-type int8 needs heads of a multiple of 32 values, and this model's have {}; use bf16, f16 or f32",
+            config.head_dim
+        )));
+    };
     let affordable = usize::try_from(wishes.cache_bytes).unwrap_or(usize::MAX) / per_token;
     let affordable = affordable.max(MIN_CACHE_TOKENS);
     let context_length = context(config.context_length, args.context, wishes.cache_tokens, affordable)?;
@@ -198,6 +207,7 @@ mod tests {
             (KvType::Auto, DType::Q4_K, DType::BF16),
             (KvType::F16, DType::F32, DType::F16),
             (KvType::F32, DType::Q8_0, DType::F32),
+            (KvType::Int8, DType::F32, DType::Q8_0),
         ] {
             assert_eq!(kv_type.dtype(weights), expected, "{kv_type:?} {weights:?}");
         }

@@ -73,6 +73,7 @@ fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut
         ("qwen3-tied", DType::BF16, Quantization::None),
         ("qwen3-moe", DType::F32, Quantization::None),
         ("qwen3-tied", DType::BF16, Quantization::Int8),
+        ("qwen3-tied", DType::Q8_0, Quantization::Int8),
         ("qwen3-tied", DType::BF16, Quantization::Int4),
         ("qwen3-moe", DType::BF16, Quantization::Int4),
     ] {

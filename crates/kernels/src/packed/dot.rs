@@ -347,7 +347,7 @@ pub(crate) mod arm {
 
     /// The intrinsic is not stable.
     #[inline(always)]
-    unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    pub(crate) unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
         // SAFETY: pure arithmetic on registers; the caller promises the instruction.
         unsafe {
             asm!(

@@ -1,4 +1,4 @@
-//! `wen bench`: how fast and how large a model runs here.
+//! `wen bench`: how fast and how large a model runs here, and what this machine could do at best.
 
 use crate::exit::Usage;
 use crate::output::{self, Table};
@@ -19,10 +19,15 @@ use tokio::task::JoinSet;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wen bench models/Qwen3-0.6B
-  wen bench models/Qwen3-0.6B --prompt 512 --generate 64 --batch 1,8 --repeat 5 --json")]
+  wen bench models/Qwen3-0.6B --prompt 512 --generate 64 --batch 1,8 --repeat 5 --json
+  wen bench --probe")]
 pub struct Args {
     /// The model: a checkpoint directory or a GGUF file
-    model: PathBuf,
+    #[arg(required_unless_present = "probe")]
+    model: Option<PathBuf>,
+    /// No model, but the machine's limits: 8-bit integers, float32, reading from memory
+    #[arg(long, conflicts_with = "model")]
+    probe: bool,
     /// Tokens of each prompt
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     prompt: u32,
@@ -42,6 +47,9 @@ pub struct Args {
     sizes: SizeArgs,
 }
 
+/// Prompt tokens at most before anything is measured.
+const WARM_UP_TOKENS: usize = 512;
+
 /// What was measured.
 #[derive(Serialize)]
 struct Report {
@@ -58,6 +66,16 @@ struct Report {
     /// The most memory that the process has held, files mapped into it included.
     peak_memory_bytes: Option<u64>,
     batches: Vec<BatchReport>,
+}
+
+/// The machine's limits on so many threads.
+#[derive(Serialize)]
+struct ProbeReport {
+    threads: usize,
+    isa: &'static str,
+    int8_gops: f64,
+    f32_gflops: f64,
+    read_gbs: f64,
 }
 
 /// The speeds of so many sequences at once, over all of them together.
@@ -87,7 +105,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let threads = args.sizes.threads();
     let pool = Arc::new(kernels::Pool::new(threads));
-    let model = loading::pack(loading::open(&args.model)?, &args.sizes, &pool)?;
+    let Some(path) = &args.model else { return probe(&pool, args.json) };
+    let model = loading::pack(loading::open(path)?, &args.sizes, &pool)?;
     loading::warm_up(&model);
     let load_seconds = started.elapsed().as_secs_f64();
 
@@ -117,8 +136,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for &batch in &args.batch {
         let (mut prefill, mut decode) = (Vec::new(), Vec::new());
         for repeat in 0..=args.repeat {
+            // the first time memory is taken and caches are cold; that needs no long prompt
+            prompts.len = if repeat == 0 { prompt.min(WARM_UP_TOKENS) } else { prompt };
             let speeds = runtime.block_on(measure(&engine, &mut prompts, batch.into(), generate))?;
-            // the first time memory is taken and caches are cold
             if repeat > 0 {
                 prefill.push(speeds.prefill);
                 decode.push(speeds.decode);
@@ -134,7 +154,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     drop(progress);
     let report = Report {
-        model: models::model::model_name(&args.model),
+        model: models::model::model_name(path),
         parameters: model.parameters,
         weight_bytes: model.weight_bytes,
         threads,
@@ -147,6 +167,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batches,
     };
     if args.json { output::json(&report) } else { print(&report) }
+}
+
+/// Measures the machine and writes what it found.
+fn probe(pool: &kernels::Pool, json: bool) -> anyhow::Result<()> {
+    let kernels::probe::Limits { int8_gops, f32_gflops, read_gbs } = kernels::probe::limits(pool);
+    let (threads, isa) = (pool.threads(), kernels::isa::current().name());
+    if json {
+        return output::json(&ProbeReport { threads, isa, int8_gops, f32_gflops, read_gbs });
+    }
+    output::line(&format!("{threads} threads, {isa}"))?;
+    output::line(&format!("8-bit integers   {int8_gops:8.1} billion operations/s"))?;
+    output::line(&format!("float32          {f32_gflops:8.1} billion operations/s"))?;
+    Ok(output::line(&format!("memory, reading  {read_gbs:8.1} GB/s"))?)
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {

@@ -1,0 +1,1 @@
+"""The engines that Wen is measured against, and how."""
