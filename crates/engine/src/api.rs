@@ -5,6 +5,9 @@ use crate::limits::{
     MAX_CHOICES, MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS,
 };
 use crate::prefix_cache::Scope;
+use models::{Model, ModelKind};
+use std::fmt;
+use std::sync::Arc;
 
 /// Sizes of an engine.
 #[derive(Clone, Debug)]
@@ -23,8 +26,55 @@ pub struct EngineOptions {
     pub max_waiting_tokens: usize,
     /// Longest sequence, prompt and answer; at most the model's own.
     pub context_length: usize,
-    /// Whether tokens are guessed from repetitions. It changes no token, only how many steps they take.
-    pub lookup: bool,
+    /// How tokens are guessed.
+    pub speculation: Speculation,
+}
+
+/// How the next tokens of answers are guessed. It changes no token, only how many steps they take.
+#[derive(Clone)]
+pub enum Speculation {
+    /// Not at all.
+    Off,
+    /// By what followed the last tokens when they stood there before.
+    Lookup,
+    /// By what a smaller model of the same vocabulary takes for most likely.
+    Draft(Arc<Model>),
+}
+
+impl fmt::Debug for Speculation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Speculation::Off => "Off",
+            Speculation::Lookup => "Lookup",
+            Speculation::Draft(_) => "Draft",
+        })
+    }
+}
+
+/// Why an engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The draft is made for something else.
+    #[error(
+        "the draft model makes no text (it is made for {0:?}); take a small model of the family that does"
+    )]
+    DraftKind(ModelKind),
+    /// The draft writes with other tokens.
+    #[error(
+        "the draft model has another vocabulary than the model: token {id} is {draft} to it and {model} to the model; \
+         take a draft of the same family"
+    )]
+    DraftVocabulary {
+        /// The first token that differs.
+        id: u32,
+        /// What it stands for in the draft.
+        draft: String,
+        /// What it stands for in the model.
+        model: String,
+    },
+    /// There is no memory for the cache, or no thread.
+    #[error("cannot start the engine: {0}")]
+    System(#[from] std::io::Error),
 }
 
 /// What to compute.

@@ -1,11 +1,14 @@
 //! The handle that the rest of the program holds, and the thread behind it.
 
 use crate::answer::Answer;
-use crate::api::{EngineOptions, Event, Generate, Request, Stats, SubmitError, Task};
+use crate::api::{
+    EngineOptions, Event, Generate, Request, Speculation, StartError, Stats, SubmitError, Task,
+};
 use crate::block_pool::{BLOCK_TOKENS, blocks_for};
+use crate::draft;
 use crate::prefix_cache::Chain;
 use crate::sequence::{Client, Generation, Sequence, Work};
-use crate::speculation::Lookup;
+use crate::speculation::Guesser;
 use crate::worker::Worker;
 use kernels::Pool;
 use models::Model;
@@ -61,8 +64,15 @@ impl Engine {
     /// Moves `model` into a new thread that computes on `pool`.
     ///
     /// # Errors
-    /// When the system has no thread to give.
-    pub fn start(model: Arc<Model>, pool: Arc<Pool>, mut options: EngineOptions) -> std::io::Result<Engine> {
+    /// When a draft model does not fit the model, or the system has no thread or memory to give.
+    pub fn start(
+        model: Arc<Model>,
+        pool: Arc<Pool>,
+        mut options: EngineOptions,
+    ) -> Result<Engine, StartError> {
+        if let Speculation::Draft(draft) = &options.speculation {
+            draft::check(draft, &model)?;
+        }
         options.context_length = options.context_length.min(model.lm.config().context_length);
         options.cache_tokens = blocks_for(options.cache_tokens.max(1)) * BLOCK_TOKENS;
         let stats = Stats { blocks_total: options.cache_tokens / BLOCK_TOKENS, ..Stats::default() };
@@ -159,7 +169,8 @@ impl Engine {
             origin,
             cached_tokens: None,
             proposed: Vec::new(),
-            lookup: Lookup::default(),
+            guesser: Guesser::default(),
+            draft_computed: 0,
             work,
             client,
         }

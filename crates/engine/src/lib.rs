@@ -6,12 +6,14 @@
 //! A step of the thread (`worker`): the `scheduler` gathers tokens of many sequences into one batch, the model
 //! computes it, and each sequence's `answer` takes its next token (`sampler`, `constraint`, `stop`). Keys and values
 //! live in blocks (`block_pool`) that are given back on every way out; full ones are found again by later requests that
-//! begin with the same tokens (`prefix_cache`).
+//! begin with the same tokens (`prefix_cache`). Before a step, answers may guess what comes next (`speculation`), also by
+//! a smaller model (`draft`).
 
 mod answer;
 pub mod api;
 pub mod block_pool;
 pub mod constraint;
+mod draft;
 mod engine;
 mod fairness;
 pub mod limits;

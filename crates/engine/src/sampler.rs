@@ -154,7 +154,7 @@ fn kth_largest(values: &[f32], k: usize) -> f32 {
 }
 
 /// The first of the largest values; `None` when all are negative infinity.
-fn argmax(logits: &[f32]) -> Option<u32> {
+pub fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best = (f32::NEG_INFINITY, None);
     for (&l, i) in logits.iter().zip(0u32..) {
         if l > best.0 {

@@ -21,6 +21,8 @@ pub(crate) struct Scheduler {
     pub turns: Turns,
     step_tokens: usize,
     max_sequences: usize,
+    /// Tokens of a sequence that the draft computes at most; 0 without a draft.
+    draft_context: usize,
     /// How often a sequence had to give its blocks back.
     pub preemptions: u64,
     /// Prompt tokens that were in the cache when their sequence was admitted first.
@@ -38,7 +40,7 @@ pub(crate) struct Planned {
 }
 
 impl Scheduler {
-    pub fn new(blocks: usize, step_tokens: usize, max_sequences: usize) -> Scheduler {
+    pub fn new(blocks: usize, step_tokens: usize, max_sequences: usize, draft_context: usize) -> Scheduler {
         Scheduler {
             running: Vec::new(),
             preempted: VecDeque::new(),
@@ -47,6 +49,7 @@ impl Scheduler {
             // a token for each sequence always fits
             step_tokens: step_tokens.max(max_sequences).max(1),
             max_sequences: max_sequences.max(1),
+            draft_context,
             preemptions: 0,
             cached_tokens: 0,
             proposed_tokens: 0,
@@ -105,8 +108,13 @@ impl Scheduler {
     }
 
     /// Lets the answers of a step guess, if they are few: each gets as many tokens as there are blocks for, without taking
-    /// any from others. `context` is the longest sequence.
-    pub fn speculate(&mut self, plan: &[Planned], context: usize) {
+    /// any from others. `context` is the longest sequence. Returns how many the draft is to guess; without a draft they are
+    /// looked up here.
+    ///
+    /// With a draft nothing is looked up: it has read the same text and repeats it as well, and what others had guessed it
+    /// would have to compute all the same before its next guess.
+    pub fn speculate(&mut self, plan: &[Planned], context: usize) -> Vec<Planned> {
+        let mut drafts = Vec::new();
         let rows: usize = plan.iter().map(|p| p.len).sum();
         let mut room = MAX_ROWS.saturating_sub(rows);
         for p in plan {
@@ -116,17 +124,39 @@ impl Scheduler {
                 continue;
             }
             // the certain token comes first, and the last one of all is not computed
+            let tokens = s.tokens.len();
             let most = MAX_PROPOSED
                 .min(room)
                 .min(g.answer.tokens_left().saturating_sub(1))
-                .min(context.saturating_sub(s.tokens.len() + 1));
-            let proposed = s.lookup.propose(&s.tokens, most);
-            if !proposed.is_empty() && self.pool.grow(&mut s.blocks, s.tokens.len() + proposed.len()) {
-                s.proposed = proposed.to_vec();
-                s.lookup.proposed(s.proposed.len());
-                room -= s.proposed.len();
-                self.proposed_tokens += s.proposed.len() as u64;
+                .min(context.saturating_sub(tokens + 1));
+            let len = match self.draft_context {
+                0 => {
+                    s.proposed = s.guesser.look_up(&s.tokens, most).to_vec();
+                    s.proposed.len()
+                }
+                // the draft does not compute its own last guess
+                longest => {
+                    s.guesser.worth_drafting(tokens).min(most).min((longest + 1).saturating_sub(tokens))
+                }
+            };
+            if len == 0 || !self.pool.grow(&mut s.blocks, tokens + len) {
+                s.proposed.clear();
+                continue;
             }
+            room -= len;
+            if self.draft_context > 0 {
+                drafts.push(Planned { index: p.index, len });
+            }
+        }
+        drafts
+    }
+
+    /// Counts what the answers of a step have guessed.
+    pub fn note_proposed(&mut self, plan: &[Planned]) {
+        for p in plan {
+            let s = &mut self.running[p.index];
+            s.guesser.proposed(s.proposed.len());
+            self.proposed_tokens += s.proposed.len() as u64;
         }
     }
 
@@ -155,7 +185,7 @@ impl Scheduler {
 
     /// Queues a sequence without blocks to be computed from its first token again.
     pub fn set_back(&mut self, mut s: Sequence) {
-        s.computed = 0;
+        (s.computed, s.draft_computed) = (0, 0);
         s.chain = Chain::new(s.origin.workspace);
         if let Work::Generate(g) = &mut s.work {
             g.prompt_tokens.clear();
@@ -185,6 +215,7 @@ impl Scheduler {
         }
         let mut s = queue.remove(at)?;
         s.computed = blocks.len() * BLOCK_TOKENS;
+        s.draft_computed = s.computed.min(self.draft_context);
         (s.blocks, s.chain) = (blocks, chain);
         if s.cached_tokens.is_none() {
             s.cached_tokens = Some(s.computed);
@@ -200,9 +231,13 @@ impl Scheduler {
     /// left of that are the tokens that it took.
     pub fn settle(&mut self, index: usize) {
         let s = &mut self.running[index];
-        s.lookup.note(s.proposed.len(), s.tokens.len());
+        s.guesser.note(s.proposed.len(), s.tokens.len());
         s.proposed.clear();
-        s.chain = self.pool.register(s.chain, &s.tokens[..s.computed], &s.blocks);
+        // what the draft computed for guesses that were wrong is written over
+        s.draft_computed = s.draft_computed.min(s.computed);
+        // whoever finds a block finds it in both caches
+        let found = if s.draft_computed < self.draft_context { s.draft_computed } else { s.computed };
+        s.chain = self.pool.register(s.chain, &s.tokens[..found], &s.blocks);
     }
 }
 
@@ -212,7 +247,7 @@ mod tests {
     use crate::api::Origin;
     use crate::prefix_cache::Scope;
     use crate::sequence::Client;
-    use crate::speculation::Lookup;
+    use crate::speculation::Guesser;
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
@@ -228,7 +263,8 @@ mod tests {
             origin,
             cached_tokens: None,
             proposed: Vec::new(),
-            lookup: Lookup::default(),
+            guesser: Guesser::default(),
+            draft_computed: 0,
             work: Work::Embed,
             client: Client::new(events),
         };
@@ -237,7 +273,7 @@ mod tests {
 
     #[test]
     fn workspaces_take_turns_and_priorities_count_within_them() {
-        let mut scheduler = Scheduler::new(100, 64, 1);
+        let mut scheduler = Scheduler::new(100, 64, 1, 0);
         let mut waiting = VecDeque::new();
         let mut receivers = Vec::new();
         // one workspace asks much and urgently, another little and later
@@ -270,7 +306,7 @@ mod tests {
             step_tokens in 1usize..100,
             max_sequences in 1usize..9,
         ) {
-            let mut scheduler = Scheduler::new(blocks, step_tokens, max_sequences);
+            let mut scheduler = Scheduler::new(blocks, step_tokens, max_sequences, 0);
             let mut waiting = VecDeque::new();
             let mut receivers = Vec::new();
             for &prompt in &prompts {

@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::api::{Event, Origin, TokenLogprob};
 use crate::prefix_cache::Chain;
-use crate::speculation::Lookup;
+use crate::speculation::Guesser;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
@@ -26,7 +26,9 @@ pub(crate) struct Sequence {
     pub cached_tokens: Option<usize>,
     /// Tokens that may come after the certain ones, computed with them in this step.
     pub proposed: Vec<u32>,
-    pub lookup: Lookup,
+    pub guesser: Guesser,
+    /// Tokens whose keys and values are in the draft's cache, in the same blocks; at most `computed`, but while it guesses.
+    pub draft_computed: usize,
     /// What it is for.
     pub work: Work,
     /// Whom it tells. The sequences of a request's answers share it.

@@ -1,9 +1,11 @@
-//! Prompt lookup: guesses the next tokens of an answer from what the sequence already holds.
+//! Guesses the next tokens of an answer.
 //!
-//! Where the last tokens stood before, what followed then is proposed now (Yang et al., "Inference with Reference",
-//! arXiv:2304.04487). The step computes the proposed tokens along with the certain one, and the answer samples row by row
-//! as it would anyway: as long as it takes what was proposed, the next row is right already. So the tokens are those it
-//! would have had without; only the steps are fewer.
+//! The step computes the proposed tokens along with the certain one, and the answer samples row by row as it would
+//! anyway: as long as it takes what was proposed, the next row is right already. So the tokens are those it would have had
+//! without; only the steps are fewer.
+//!
+//! Without a draft model (`draft`) guesses come from prompt lookup: where the last tokens stood before, what followed
+//! then is proposed now (Yang et al., "Inference with Reference", arXiv:2304.04487).
 
 use std::collections::HashMap;
 
@@ -19,9 +21,9 @@ const PAUSE_TOKENS: usize = 32;
 /// Share of the newest round in the average.
 const NEWEST: f64 = 0.25;
 
-/// What a sequence knows of its own repetitions.
+/// What a sequence knows of its own repetitions, and of how good the guesses were.
 #[derive(Clone, Debug)]
-pub(crate) struct Lookup {
+pub(crate) struct Guesser {
     /// Where the token after the latest occurrence of each n-gram stands.
     after: HashMap<[u32; NGRAM], u32>,
     /// Tokens whose n-grams are known.
@@ -34,15 +36,15 @@ pub(crate) struct Lookup {
     pending: usize,
 }
 
-impl Default for Lookup {
+impl Default for Guesser {
     fn default() -> Self {
-        Lookup { after: HashMap::new(), indexed: 0, taken: 1.0, paused_until: 0, pending: 0 }
+        Guesser { after: HashMap::new(), indexed: 0, taken: 1.0, paused_until: 0, pending: 0 }
     }
 }
 
-impl Lookup {
-    /// Up to `most` tokens that may follow `tokens`.
-    pub fn propose<'a>(&mut self, tokens: &'a [u32], most: usize) -> &'a [u32] {
+impl Guesser {
+    /// Up to `most` tokens that may follow `tokens`, by what followed before.
+    pub fn look_up<'a>(&mut self, tokens: &'a [u32], most: usize) -> &'a [u32] {
         if most == 0 || tokens.len() < self.paused_until {
             return &[];
         }
@@ -57,6 +59,15 @@ impl Lookup {
         let Some(&at) = at else { return &[] };
         let following = &tokens[at as usize..];
         &following[..most.min(following.len())]
+    }
+
+    /// How many tokens to have drafted for a sequence of `len` tokens: each costs a pass through the draft, so the fewer are
+    /// taken, the fewer are asked for.
+    pub fn worth_drafting(&self, len: usize) -> usize {
+        match len < self.paused_until {
+            true => 0,
+            false => 1 + (self.taken * (MAX_PROPOSED - 1) as f64).round() as usize,
+        }
     }
 
     /// Takes note of how many tokens are computed on suspicion.
@@ -88,10 +99,10 @@ mod tests {
         fn what_followed_last_time_is_proposed(
             tokens in prop::collection::vec(0u32..4, 1..80), cut in 1usize..80, most in 0usize..6
         ) {
-            let mut lookup = Lookup::default();
+            let mut guesser = Guesser::default();
             let cut = cut.min(tokens.len());
-            lookup.propose(&tokens[..cut], most);
-            let found = lookup.propose(&tokens, most).to_vec();
+            guesser.look_up(&tokens[..cut], most);
+            let found = guesser.look_up(&tokens, most).to_vec();
             let expected = tokens.last_chunk::<NGRAM>().and_then(|tail| {
                 (NGRAM..tokens.len()).rev().find(|&end| tokens[end - NGRAM..end] == *tail)
             });
@@ -103,13 +114,13 @@ mod tests {
     #[test]
     fn a_sequence_that_guesses_wrong_pauses() {
         let tokens: Vec<u32> = (0..10).cycle().take(100).collect();
-        let mut lookup = Lookup::default();
-        assert_eq!(lookup.propose(&tokens[..50], 4), [0, 1, 2, 3]);
+        let mut guesser = Guesser::default();
+        assert_eq!(guesser.look_up(&tokens[..50], 4), [0, 1, 2, 3]);
         for _ in 0..8 {
-            lookup.proposed(4);
-            lookup.note(0, 50);
+            guesser.proposed(4);
+            guesser.note(0, 50);
         }
-        assert_eq!(lookup.propose(&tokens[..51], 4), [] as [u32; 0]);
-        assert_eq!(lookup.propose(&tokens[..50 + PAUSE_TOKENS], 2), [2, 3]);
+        assert_eq!(guesser.look_up(&tokens[..51], 4), [] as [u32; 0]);
+        assert_eq!(guesser.look_up(&tokens[..50 + PAUSE_TOKENS], 2), [2, 3]);
     }
 }

@@ -1,13 +1,14 @@
 //! The thread that owns model, cache and sequences, and runs them step by step.
 
-use crate::api::Event;
+use crate::api::{Event, Speculation};
 use crate::block_pool::BLOCK_TOKENS;
+use crate::draft::Draft;
 use crate::engine::Shared;
 use crate::limits::LOGIT_ROWS;
 use crate::sampler::logprob;
 use crate::scheduler::{Planned, Scheduler};
 use crate::sequence::{Generation, Sequence, Work};
-use crate::speculation::Lookup;
+use crate::speculation::Guesser;
 use kernels::Pool;
 use models::Model;
 use nn::{Batch, Context, KvCache, Tensor, ops};
@@ -22,6 +23,7 @@ pub(crate) struct Worker {
     model: Arc<Model>,
     cx: Context,
     cache: KvCache,
+    draft: Option<Draft>,
     scheduler: Scheduler,
     pace: Pace,
 }
@@ -89,9 +91,17 @@ impl Worker {
         let blocks = options.cache_tokens / BLOCK_TOKENS;
         let model = Arc::clone(&shared.model);
         let shape = model.lm.kv_cache_shape(options.cache_dtype, BLOCK_TOKENS, blocks);
-        let scheduler = Scheduler::new(blocks, options.step_tokens, options.max_sequences);
+        let draft = match &options.speculation {
+            Speculation::Draft(draft) => {
+                let shape = draft.lm.kv_cache_shape(options.cache_dtype, BLOCK_TOKENS, blocks);
+                Some(Draft::new(Arc::clone(draft), Arc::clone(&pool), shape, &model)?)
+            }
+            Speculation::Off | Speculation::Lookup => None,
+        };
+        let draft_context = draft.as_ref().map_or(0, Draft::context);
+        let scheduler = Scheduler::new(blocks, options.step_tokens, options.max_sequences, draft_context);
         let cache = KvCache::new(shape)?;
-        Ok(Worker { cx: Context::new(pool), cache, scheduler, pace: Pace::default(), model, shared })
+        Ok(Worker { cx: Context::new(pool), cache, draft, scheduler, pace: Pace::default(), model, shared })
     }
 
     /// Steps until the engine is closed; sleeps while there is nothing to do.
@@ -119,9 +129,6 @@ impl Worker {
                 self.scheduler.plan(&mut inbox.waiting, self.pace.prompt_tokens())
             };
             if !plan.is_empty() {
-                if self.shared.options.lookup {
-                    self.scheduler.speculate(&plan, self.shared.options.context_length);
-                }
                 let started = Instant::now();
                 self.guarded_step(&plan);
                 self.note_pace(&plan, started.elapsed().as_secs_f64());
@@ -144,7 +151,11 @@ impl Worker {
 
     /// A step whose panic ends its requests and not the engine.
     fn guarded_step(&mut self, plan: &[Planned]) {
-        if catch_unwind(AssertUnwindSafe(|| self.step(plan))).is_err() {
+        let step = AssertUnwindSafe(|| {
+            self.speculate(plan);
+            self.step(plan);
+        });
+        if catch_unwind(step).is_err() {
             tracing::error!("a step panicked; its requests have failed, the engine goes on");
             self.fail_running("an internal error ended this request");
         }
@@ -169,6 +180,18 @@ impl Worker {
         stats.cached_tokens = self.scheduler.cached_tokens;
         stats.proposed_tokens = self.scheduler.proposed_tokens;
         stats.accepted_tokens = self.scheduler.accepted_tokens;
+    }
+
+    /// Guesses what may follow the planned tokens.
+    fn speculate(&mut self, plan: &[Planned]) {
+        if matches!(self.shared.options.speculation, Speculation::Off) {
+            return;
+        }
+        let drafts = self.scheduler.speculate(plan, self.shared.options.context_length);
+        if let Some(draft) = &mut self.draft {
+            draft.keep_up(plan, &drafts, &mut self.scheduler.running);
+        }
+        self.scheduler.note_proposed(plan);
     }
 
     /// Computes the planned tokens and does with the results what the sequences are for.
@@ -279,9 +302,11 @@ impl Worker {
             Work::Embed | Work::Score(_) => return Next::Ended,
         };
         let workspace = s.origin.workspace;
+        let draft_context = self.draft.as_ref().map_or(0, Draft::context);
         report_prompt(s);
         let mut forks = Vec::with_capacity(siblings.len());
         for answer in siblings {
+            assert_eq!(s.draft_computed, s.computed.min(draft_context), "shared blocks are written in full");
             let generation = Generation {
                 answer,
                 siblings: Vec::new(),
@@ -295,7 +320,8 @@ impl Worker {
                 computed: s.computed,
                 chain: s.chain,
                 proposed: Vec::new(),
-                lookup: Lookup::default(),
+                guesser: Guesser::default(),
+                draft_computed: s.draft_computed,
                 origin: s.origin,
                 cached_tokens: s.cached_tokens,
                 blocks: self.scheduler.pool.share(&s.blocks),
@@ -332,6 +358,9 @@ impl Worker {
         let grown = self.scheduler.pool.grow(&mut fork.blocks, fork.computed);
         if let (true, Some(&own)) = (grown, fork.blocks.last()) {
             self.cache.copy_block(shared, own);
+            if let Some(draft) = &mut self.draft {
+                draft.copy_block(shared, own);
+            }
         }
         self.scheduler.pool.release(&mut vec![shared]);
         grown

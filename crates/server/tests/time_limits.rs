@@ -1,6 +1,6 @@
 //! Slow, silent and countless clients do not keep the server.
 
-use engine::{Engine, EngineOptions};
+use engine::{Engine, EngineOptions, Speculation};
 use models::Model;
 use server::{Limits, ServedModel, Server, ServerOptions, Timeouts};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ fn engine() -> Engine {
         max_waiting: 4,
         max_waiting_tokens: 100_000,
         context_length: 512,
-        lookup: true,
+        speculation: Speculation::Lookup,
     };
     Engine::start(Arc::new(Model::open(&path).unwrap()), Arc::new(kernels::Pool::new(1)), options).unwrap()
 }

@@ -1,7 +1,7 @@
 //! How the program ends, and how it says why.
 
 use crate::loading::{NoSuchModel, NotForChat};
-use engine::SubmitError;
+use engine::{StartError, SubmitError};
 use models::ModelError;
 use models::checkpoint::CheckpointError;
 use server::ServerError;
@@ -76,6 +76,12 @@ impl Exit {
             || cause.is::<CheckpointError>()
         {
             return Some(Exit::Model);
+        }
+        if let Some(error) = cause.downcast_ref::<StartError>() {
+            return match error {
+                StartError::DraftKind(_) | StartError::DraftVocabulary { .. } => Some(Exit::Model),
+                StartError::System(_) => None,
+            };
         }
         if let Some(error) = cause.downcast_ref::<ServerError>() {
             return match error {

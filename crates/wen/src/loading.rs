@@ -63,6 +63,11 @@ pub fn pack(mut model: Model, args: &SizeArgs, pool: &Pool) -> anyhow::Result<Ar
     Ok(Arc::new(model))
 }
 
+/// Opens the model that guesses tokens for others, if `args` name one, and makes it ready to compute.
+pub fn open_draft(args: &SizeArgs, pool: &Pool) -> anyhow::Result<Option<Arc<Model>>> {
+    args.draft.as_deref().map(|path| pack(open(path)?, args, pool)).transpose()
+}
+
 /// Reads the weights into memory, so that the first request does not wait for the disk.
 pub fn warm_up(model: &Model) {
     let progress = Progress::bytes("reading weights", model.weight_bytes);
@@ -71,5 +76,5 @@ pub fn warm_up(model: &Model) {
 
 /// Starts an engine for `model` that computes on `pool`.
 pub fn start(model: Arc<Model>, pool: Arc<Pool>, options: EngineOptions) -> anyhow::Result<Engine> {
-    Engine::start(model, pool, options).context("cannot start the engine's thread")
+    Ok(Engine::start(model, pool, options)?)
 }

@@ -3,9 +3,11 @@
 use crate::exit::Usage;
 use crate::machine;
 use clap::ValueEnum;
-use engine::EngineOptions;
+use engine::{EngineOptions, Speculation};
 use models::{Model, Quantization};
 use nn::DType;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Tokens that one step computes at most: enough for the matrix products' full speed, and short enough that
 /// running answers do not stutter.
@@ -35,8 +37,11 @@ pub struct SizeArgs {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub quantize: Quantize,
     /// Whether to guess tokens from repetitions; it changes no answer, only its speed
-    #[arg(long, value_name = "HOW", default_value = "lookup")]
+    #[arg(long, value_name = "HOW", default_value = "lookup", conflicts_with = "draft")]
     pub speculate: Speculate,
+    /// A small model of the same family to guess tokens with instead; it changes no answer, only its speed
+    #[arg(long, value_name = "MODEL")]
+    pub draft: Option<PathBuf>,
     /// Processor threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -131,9 +136,9 @@ pub struct Wishes {
     pub cache_bytes: u64,
 }
 
-/// Bytes that the caches of `models` may take, each.
-pub fn cache_budget(models: &[&Model]) -> u64 {
-    let weights: u64 = models.iter().map(|model| model.weight_bytes).sum();
+/// Bytes that the caches of `models` may take, each; one of them may have a `draft`.
+pub fn cache_budget(models: &[&Model], draft: Option<&Model>) -> u64 {
+    let weights: u64 = models.iter().copied().chain(draft).map(|model| model.weight_bytes).sum();
     let count = models.len().max(1) as u64;
     match machine::available_memory() {
         // the weights' pages count as available, but the engine needs them
@@ -142,17 +147,29 @@ pub fn cache_budget(models: &[&Model]) -> u64 {
     }
 }
 
-/// Sizes for `model` by flags, wishes and memory.
+/// Bytes that a token takes in the caches of `model` and its draft; `None` where they can't be counted.
+pub fn cache_bytes_per_token(model: &Model, draft: Option<&Model>, dtype: DType) -> Option<usize> {
+    let models = [Some(model), draft].into_iter().flatten();
+    let mut bytes = models.map(|model| model.lm.kv_cache_shape(dtype, 1, 1).bytes_per_block());
+    bytes.try_fold(0usize, |sum, bytes| sum.checked_add(bytes?))
+}
+
+/// Sizes for `model`, with `draft` to guess for it, by flags, wishes and memory.
 ///
 /// # Errors
 /// When what was asked for contradicts itself or the model.
-pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<EngineOptions, Usage> {
+pub fn engine_options(
+    model: &Model,
+    draft: Option<&Arc<Model>>,
+    args: &SizeArgs,
+    wishes: Wishes,
+) -> Result<EngineOptions, Usage> {
     let cache_dtype = args.cache_dtype(model);
     let config = model.lm.config();
-    let per_token = config.kv_cache_shape(cache_dtype, 1, 1).bytes_per_block();
+    let per_token = cache_bytes_per_token(model, draft.map(Arc::as_ref), cache_dtype);
     let Some(per_token) = per_token.filter(|bytes| *bytes > 0) else {
         return Err(Usage(format!(
-            "--kv-type int8 needs heads of a multiple of 32 values, and this model's have {}; use bf16, f16 or f32",
+            "--kv-type int8 needs heads of a multiple of 32 values, in a draft too, and this model's have {}; use bf16, f16 or f32",
             config.head_dim
         )));
     };
@@ -171,7 +188,11 @@ pub fn engine_options(model: &Model, args: &SizeArgs, wishes: Wishes) -> Result<
         max_waiting: wishes.max_waiting,
         max_waiting_tokens: wishes.max_waiting_tokens.unwrap_or(cache_tokens.saturating_mul(QUEUED_CACHES)),
         context_length,
-        lookup: args.speculate == Speculate::Lookup,
+        speculation: match (draft, args.speculate) {
+            (Some(draft), _) => Speculation::Draft(draft.clone()),
+            (None, Speculate::Lookup) => Speculation::Lookup,
+            (None, Speculate::Off) => Speculation::Off,
+        },
     })
 }
 

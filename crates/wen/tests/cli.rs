@@ -99,6 +99,8 @@ fn chat_answers_one_question() {
     let by_argument = stdout(wen(&[&["chat", model, "Hello!"][..], &fixed].concat()));
     let by_input = stdout(wen_with_input(&[&["chat", model, "-"][..], &fixed].concat(), b"Hello!"));
     assert_eq!(by_argument, by_input);
+    let by_draft = stdout(wen(&[&["chat", model, "Hello!", "--draft", model][..], &fixed].concat()));
+    assert_eq!(by_argument, by_draft);
     let json = stdout(wen(&[&["chat", model, "Hello!", "--json"][..], &fixed].concat()));
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["text"].as_str().map(str::trim), Some(by_argument.trim()), "{json}");
@@ -144,6 +146,7 @@ fn flags_that_cannot_be_are_usage_errors() {
         (&["logits", &model, "--tokens", "1,x", "--out", "f"], "x"),
         (&["logits", &model, "--tokens", "99999", "--out", "f"], "99999"),
         (&["serve", "--model", &model, "--port", "99999"], "99999"),
+        (&["chat", &model, "x", "--draft", &model, "--speculate", "off"], "--draft"),
     ];
     for (arguments, part) in cases {
         assert_fails(&wen(arguments), 2, &[part]);
@@ -219,6 +222,8 @@ fn models_that_cannot_be_used_say_why() {
     }
     assert_fails(&wen(&["chat", "no/such/model", "Hello!"]), 3, &["no/such/model"]);
     assert_fails(&wen(&["chat", &path("qwen3-embedding"), "Hello!"]), 3, &["embedding"]);
+    let draft = path("qwen3-embedding");
+    assert_fails(&wen(&["chat", &path("qwen3-tied"), "Hello!", "--draft", &draft]), 3, &["draft", "Embed"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A client of an engine: asks, and collects what it is told.
 
 use engine::{
-    Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Sampling, Stats, SubmitError,
-    Task, TokenLogprob,
+    Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Sampling, Speculation, Stats,
+    SubmitError, Task, TokenLogprob,
 };
 use models::Model;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub fn options() -> EngineOptions {
         max_waiting: 64,
         max_waiting_tokens: 100_000,
         context_length: 512,
-        lookup: true,
+        speculation: Speculation::Lookup,
     }
 }
 

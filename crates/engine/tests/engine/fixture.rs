@@ -38,15 +38,30 @@ pub fn packed(name: &str, quantization: Quantization) -> Arc<Model> {
             copy
         }
         from => {
-            for entry in std::fs::read_dir(from).unwrap().flatten().filter(|e| e.path().is_file()) {
-                std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-            }
+            copy_files(&from, dir.path());
             dir.path().to_owned()
         }
     };
     let mut model = Model::open(&path).unwrap();
     model.pack(quantization, &kernels::Pool::new(2), &mut |_, _| ()).unwrap();
     Arc::new(model)
+}
+
+/// The model of a committed fixture with a change in one of its JSON files.
+pub fn altered(name: &str, file: &str, change: impl FnOnce(&mut serde_json::Value)) -> Arc<Model> {
+    let dir = tempfile::tempdir().unwrap();
+    copy_files(&fixture(name), dir.path());
+    let file = dir.path().join(file);
+    let mut json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(&file, json.to_string()).unwrap();
+    open(dir.path())
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().flatten().filter(|e| e.path().is_file()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 /// The checkpoints whose expected tensors hold `tensor`: those of the committed set, which must be `at_least`, and

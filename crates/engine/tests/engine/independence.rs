@@ -2,7 +2,7 @@
 
 use crate::client::{Reply, assert_idle, greedy, options, reply, seeded, start, submit};
 use crate::fixture::{QWEN3, packed, prompts};
-use engine::{Engine, EngineOptions, Generate};
+use engine::{Engine, EngineOptions, Generate, Speculation};
 use kernels::Pool;
 use models::Quantization;
 use nn::DType;
@@ -25,7 +25,7 @@ fn crowd_prompt() -> Vec<u32> {
 }
 
 /// Replies to the crowd and to each prompt, all sent at once.
-fn together(engine: &Engine) -> Vec<Reply> {
+pub fn together(engine: &Engine) -> Vec<Reply> {
     let crowd = submit(engine, &crowd_prompt(), crowd()).unwrap();
     let requests = prompts().into_iter().enumerate();
     let receivers: Vec<_> = requests.map(|(i, p)| submit(engine, &p, request(i)).unwrap()).collect();
@@ -35,7 +35,7 @@ fn together(engine: &Engine) -> Vec<Reply> {
 }
 
 /// Replies to the same requests, one after the other.
-fn alone(engine: &Engine) -> Vec<Reply> {
+pub fn alone(engine: &Engine) -> Vec<Reply> {
     let mut replies = vec![reply(submit(engine, &crowd_prompt(), crowd()).unwrap(), 8)];
     let requests = prompts().into_iter().enumerate();
     replies.extend(requests.map(|(i, p)| reply(submit(engine, &p, request(i)).unwrap(), 1)));
@@ -46,7 +46,7 @@ fn alone(engine: &Engine) -> Vec<Reply> {
 fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut() {
     let cases = [
         ("together", 1, options(), false),
-        ("together, without guesses", 1, EngineOptions { lookup: false, ..options() }, false),
+        ("together, without guesses", 1, EngineOptions { speculation: Speculation::Off, ..options() }, false),
         ("together on two threads", 2, options(), false),
         ("in chunks of 9 tokens", 1, EngineOptions { step_tokens: 9, max_sequences: 9, ..options() }, false),
         (
@@ -156,7 +156,7 @@ fn choices_differ_and_repeat_and_the_first_is_as_alone() {
 #[test]
 fn guesses_change_how_many_steps_an_answer_takes_and_not_its_tokens() {
     let with = start(&QWEN3, options());
-    let without = start(&QWEN3, EngineOptions { lookup: false, ..options() });
+    let without = start(&QWEN3, EngineOptions { speculation: Speculation::Off, ..options() });
     // greedy answers of tiny random models soon repeat themselves; what is drawn does not, but is biased to here
     let drawn = |seed| {
         let mut request = seeded(100, seed);

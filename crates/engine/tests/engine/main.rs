@@ -3,6 +3,7 @@
 mod capacity;
 mod client;
 mod constraints;
+mod draft;
 mod endings;
 mod fixture;
 mod independence;

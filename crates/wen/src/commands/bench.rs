@@ -107,7 +107,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let pool = Arc::new(kernels::Pool::new(threads));
     let Some(path) = &args.model else { return probe(&pool, args.json) };
     let model = loading::pack(loading::open(path)?, &args.sizes, &pool)?;
-    loading::warm_up(&model);
+    let draft = loading::open_draft(&args.sizes, &pool)?;
+    [Some(&model), draft.as_ref()].into_iter().flatten().for_each(|model| loading::warm_up(model));
     let load_seconds = started.elapsed().as_secs_f64();
 
     let (prompt, generate) = (args.prompt as usize, args.generate as usize);
@@ -119,7 +120,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         max_waiting_tokens: None,
         cache_bytes: 0,
     };
-    let options = sizes::engine_options(&model, &args.sizes, wishes)?;
+    let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
     if prompt + generate > options.context_length {
         let context = options.context_length;
         return Err(Usage(format!(

@@ -75,15 +75,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let model = loading::pack(loading::open_for_chat(&args.model)?, &args.sizes, &pool)?;
-    loading::warm_up(&model);
+    let draft = loading::open_draft(&args.sizes, &pool)?;
+    [Some(&model), draft.as_ref()].into_iter().flatten().for_each(|model| loading::warm_up(model));
     let wishes = Wishes {
         cache_tokens: None,
         max_sequences: 1,
         max_waiting: 1,
         max_waiting_tokens: None,
-        cache_bytes: sizes::cache_budget(&[&model]),
+        cache_bytes: sizes::cache_budget(&[&model], draft.as_deref()),
     };
-    let options = sizes::engine_options(&model, &args.sizes, wishes)?;
+    let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
     let engine = loading::start(model, pool, options)?;
     let load_seconds = started.elapsed().as_secs_f64();
     let Some(question) = question else {

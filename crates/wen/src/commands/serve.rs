@@ -5,7 +5,7 @@ use crate::sizes::{self, SizeArgs, Wishes};
 use crate::{loading, output};
 use anyhow::Context;
 use clap::ValueEnum;
-use engine::EngineOptions;
+use engine::{EngineOptions, Speculation};
 use models::model::model_name;
 use models::{Model, ModelKind};
 use server::{ServedModel, Server, ServerOptions};
@@ -90,7 +90,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
-    let served = start_engines(&args, named, &models, &pool)?;
+    let draft = loading::open_draft(&args.sizes, &pool)?;
+    let served = start_engines(&args, named, &models, draft.as_ref(), &pool)?;
     if !listen.ip().is_loopback() && keys.is_empty() {
         tracing::warn!("{} can be reached from outside and asks for no key; set --api-key", listen.ip());
     }
@@ -102,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(options).await?;
-        models.iter().for_each(|model| loading::warm_up(model));
+        models.iter().chain(&draft).for_each(|model| loading::warm_up(model));
         let shutdown = shutdown()?;
         // whoever started it may not listen any more; it serves all the same
         let _ = output::line(&banner(server.local_addr(), &served, with_key));
@@ -181,9 +182,11 @@ fn start_engines(
     args: &Args,
     named: Vec<Named>,
     models: &[Arc<Model>],
+    draft: Option<&Arc<Model>>,
     pool: &Arc<kernels::Pool>,
 ) -> anyhow::Result<Vec<ServedModel>> {
-    let budget = sizes::cache_budget(&models.iter().map(Arc::as_ref).collect::<Vec<_>>());
+    let all: Vec<&Model> = models.iter().map(Arc::as_ref).collect();
+    let budget = sizes::cache_budget(&all, draft.map(Arc::as_ref));
     let wishes = Wishes {
         cache_tokens: args.cache_tokens.map(|tokens| tokens as usize),
         max_sequences: args.max_sequences.into(),
@@ -192,7 +195,9 @@ fn start_engines(
         cache_bytes: budget,
     };
     let start = |(named, model): (Named, &Arc<Model>)| {
-        let options = sizes::engine_options(model, &args.sizes, wishes)?;
+        // vectors and scores take no guesses, and guesses have to come quicker than what they are for
+        let draft = draft.filter(|d| model.kind == ModelKind::Generate && model.parameters > d.parameters);
+        let options = sizes::engine_options(model, draft, &args.sizes, wishes)?;
         let mut names = named.names.into_iter();
         Ok(ServedModel {
             id: names.next().unwrap_or_default(),
@@ -245,10 +250,17 @@ fn banner(address: SocketAddr, served: &[ServedModel], with_key: bool) -> String
 }
 
 fn sizes_line(model: &Model, options: &EngineOptions) -> String {
-    let shape = model.lm.kv_cache_shape(options.cache_dtype, options.cache_tokens, 1);
-    let cache_bytes = shape.bytes_per_block().unwrap_or(usize::MAX) as u64;
+    let draft = match &options.speculation {
+        Speculation::Draft(draft) => Some(draft.as_ref()),
+        Speculation::Lookup | Speculation::Off => None,
+    };
+    let per_token = sizes::cache_bytes_per_token(model, draft, options.cache_dtype);
+    let cache_bytes = per_token.unwrap_or(usize::MAX).saturating_mul(options.cache_tokens) as u64;
+    let guesses = draft.map_or_else(String::new, |draft| {
+        format!("; guesses by a draft of {} parameters", output::count(draft.parameters))
+    });
     format!(
-        "{}, {} parameters, weights {}; context {} tokens; cache {} tokens, up to {} in {}",
+        "{}, {} parameters, weights {}; context {} tokens; cache {} tokens, up to {} in {}{guesses}",
         model.lm.config().architecture,
         output::count(model.parameters),
         output::bytes(model.weight_bytes),
