@@ -224,6 +224,8 @@ const TILE_KEYS: usize = 4;
 /// Up to so many queries, keys and values are read as they are stored; more share what is decoded once.
 const DIRECT_QUERIES: usize = 8;
 
+const CACHE_LINE: usize = 64;
+
 /// Which positions the rows of a task see.
 struct Sight {
     /// Position of the first row.
@@ -276,22 +278,24 @@ unsafe fn attend_body<S: Simd>(
     for block in blocks.clone() {
         let first = block * tokens;
         let seen = |i: usize| sight.of_query(i, first, tokens);
-        let bytes = layout.head_bytes(seq.blocks[block], kv_head);
-        let (keys_stored, values_stored) = (&cache.keys[bytes.clone()], &cache.values[bytes]);
-        let (k, v) = (keys_stored.as_ptr(), values_stored.as_ptr());
+        let at = |block: usize| layout.head_bytes(seq.blocks[block], kv_head);
+        let (k, v) = (&cache.keys[at(block)], &cache.values[at(block)]);
+        let next = if block + 1 < blocks.end { &cache.keys[at(block + 1)] } else { v };
+        let stored = StoredBlock { keys: k.as_ptr(), values: v.as_ptr(), ahead: [v.as_ptr(), next.as_ptr()] };
         // SAFETY: the caller's promise on the instruction set; each pointer is to `tokens` vectors of `width` values.
         unsafe {
             match layout.dtype {
-                DType::BF16 if direct => progress.block::<S, Bf16>(k, v, shape.scale, seen),
-                DType::F16 if direct => progress.block::<S, F16>(k, v, shape.scale, seen),
-                DType::F32 if direct => progress.block::<S, F32>(k, v, shape.scale, seen),
-                DType::Q8_0 if direct => progress.block::<S, Q8>(k, v, shape.scale, seen),
+                DType::BF16 if direct => progress.block::<S, Bf16, true>(stored, shape.scale, seen),
+                DType::F16 if direct => progress.block::<S, F16, true>(stored, shape.scale, seen),
+                DType::F32 if direct => progress.block::<S, F32, true>(stored, shape.scale, seen),
+                DType::Q8_0 if direct => progress.block::<S, Q8, true>(stored, shape.scale, seen),
                 _ => {
                     let count = tokens.min(sight.of_row(rows - 1).end - first);
-                    load_block::<S>(keys_stored, layout, count, width, keys);
-                    load_block::<S>(values_stored, layout, count, width, values);
-                    let (k, v) = (keys.as_ptr().cast(), values.as_ptr().cast());
-                    progress.block::<S, F32>(k, v, shape.scale, seen);
+                    load_block::<S>(k, layout, count, width, keys);
+                    load_block::<S>(v, layout, count, width, values);
+                    let (keys, values) = (keys.as_ptr().cast(), values.as_ptr().cast());
+                    let decoded = StoredBlock { keys, values, ahead: [keys, values] };
+                    progress.block::<S, F32, false>(decoded, shape.scale, seen);
                 }
             }
         }
@@ -303,6 +307,14 @@ unsafe fn attend_body<S: Simd>(
         out.iter_mut().zip(&progress.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
     }
     SCRATCH.set(scratch);
+}
+
+/// A head's keys and values of one block, and what is read after the keys: the values, and the next block's keys.
+#[derive(Clone, Copy)]
+struct StoredBlock {
+    keys: *const u8,
+    values: *const u8,
+    ahead: [*const u8; 2],
 }
 
 impl Progress {
@@ -324,24 +336,23 @@ impl Progress {
     /// Adds a block of keys and values, of which query `i` sees `seen(i)`.
     ///
     /// # Safety
-    /// As for [`Simd`]; `self.keys` vectors of `self.width` at `keys`, and as many at `values` as are seen.
+    /// As for [`Simd`]; `self.keys` vectors of `self.width` values at `keys`, and as many at `values` as are seen.
     #[inline(always)]
-    unsafe fn block<S: Simd, T: Stored>(
+    unsafe fn block<S: Simd, T: Stored, const FETCH: bool>(
         &mut self,
-        keys: *const u8,
-        values: *const u8,
+        stored: StoredBlock,
         scale: f32,
         seen: impl Fn(usize) -> Range<usize>,
     ) {
         // SAFETY: the caller's promises.
         unsafe {
-            self.score::<S, T>(keys);
+            self.score::<S, T, FETCH>(stored);
             for i in 0..self.softmax.len() {
                 let seen = seen(i);
                 if seen.is_empty() {
                     continue;
                 }
-                let values = values.add(T::bytes(seen.start * self.width));
+                let values = stored.values.add(T::bytes(seen.start * self.width));
                 let weights = &mut self.scores[i * self.keys..][seen];
                 let keep = soften::<S>(weights, scale, &mut self.softmax[i]);
                 accumulate::<S, T>(&mut self.sums[i * self.width..][..self.width], keep, weights, values);
@@ -349,19 +360,28 @@ impl Progress {
         }
     }
 
-    /// `scores [queries, keys] = queries · keysᵀ`, unscaled.
+    /// `scores [queries, keys] = queries · keysᵀ`, unscaled. What is read next is asked for meanwhile (`FETCH`): blocks lie
+    /// anywhere and are too short for the processor to see a stream.
     #[inline(always)]
-    unsafe fn score<S: Simd, T: Stored>(&mut self, keys: *const u8) {
+    unsafe fn score<S: Simd, T: Stored, const FETCH: bool>(&mut self, stored: StoredBlock) {
         let width = self.width;
         let queries = self.queries.chunks_exact(width * TILE_QUERIES);
-        for (q, scores) in queries.zip(self.scores.chunks_exact_mut(self.keys * TILE_QUERIES)) {
+        let rows = queries.zip(self.scores.chunks_exact_mut(self.keys * TILE_QUERIES));
+        for (turn, (q, scores)) in rows.enumerate() {
             let q: [*const f32; TILE_QUERIES] = std::array::from_fn(|a| q[a * width..].as_ptr());
             for j in (0..self.keys).step_by(TILE_KEYS) {
-                // SAFETY: the caller's promises: `width` values follow each pointer, and the next tile's keys may lie
-                // anywhere.
+                // SAFETY: the caller's promises: `width` values follow each pointer.
                 let sums = unsafe {
+                    if FETCH && turn == 0 {
+                        for at in (T::bytes(j * width)..T::bytes((j + TILE_KEYS) * width)).step_by(CACHE_LINE)
+                        {
+                            for ahead in stored.ahead {
+                                S::prefetch(ahead.wrapping_add(at));
+                            }
+                        }
+                    }
                     let k: [*const u8; TILE_KEYS] =
-                        std::array::from_fn(|b| keys.add(T::bytes((j + b) * width)));
+                        std::array::from_fn(|b| stored.keys.add(T::bytes((j + b) * width)));
                     let none = [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES];
                     tile::<S, T, TILE_QUERIES, TILE_KEYS>(q, k, width, 0, none)
                 };
@@ -461,6 +481,8 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const N: usize>(
     at: usize,
 ) {
     let width = sums.len();
+    // whole blocks of the type first, so that what remains is known when this is compiled
+    let (before, at_in_block) = if (N * S::LANES).is_multiple_of(T::BLOCK) { (at, 0) } else { (0, at) };
     // SAFETY: `N` vectors from `at` lie within a row.
     unsafe {
         let sums = sums.as_mut_ptr().add(at);
@@ -468,9 +490,9 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const N: usize>(
         let mut held: [S::V; N] = std::array::from_fn(|c| S::mul(S::load(sums.add(c * S::LANES)), keep));
         for (j, &weight) in weights.iter().enumerate() {
             let weight = S::splat(weight);
-            let value = values.add(T::bytes(j * width));
+            let value = values.add(T::bytes(j * width) + T::bytes(before));
             for (c, sum) in held.iter_mut().enumerate() {
-                *sum = S::fma(weight, T::load::<S>(value, at + c * S::LANES), *sum);
+                *sum = S::fma(weight, T::load::<S>(value, at_in_block + c * S::LANES), *sum);
             }
         }
         for (c, sum) in held.into_iter().enumerate() {

@@ -310,14 +310,17 @@ pub(crate) unsafe fn tile<S: Simd, T: Stored, const M: usize, const N: usize>(
                     S::prefetch(w.wrapping_add(T::bytes(ahead + i)));
                 }
             }
-            let w: [S::V; N] = std::array::from_fn(|j| T::load::<S>(w[j], i));
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = S::load(x.add(i));
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = S::fma(x, w, *sum);
+            let w: [*const u8; N] = std::array::from_fn(|j| w[j].add(T::bytes(i)));
+            for part in (0..S::LANES.max(T::BLOCK)).step_by(S::LANES) {
+                let w: [S::V; N] = std::array::from_fn(|j| T::load::<S>(w[j], part));
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    let x = S::load(x.add(i + part));
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = S::fma(x, w, *sum);
+                    }
                 }
             }
-            i += S::LANES;
+            i += S::LANES.max(T::BLOCK);
         }
         if whole < k {
             let w: [S::V; N] = std::array::from_fn(|j| {

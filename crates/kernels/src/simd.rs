@@ -430,6 +430,8 @@ pub(crate) mod arm {
 
 /// A storage type whose rows load straight into vectors.
 pub(crate) trait Stored {
+    /// Values in a block of the type.
+    const BLOCK: usize = 1;
     /// Bytes of so many values of a row, which are whole blocks of the type.
     fn bytes(values: usize) -> usize;
     /// The values of the row at `row` from value `i`, a multiple of the lanes.
@@ -482,6 +484,7 @@ impl Stored for Bf16 {
 
 /// Q8_0: blocks of a half-precision scale and 32 codes.
 impl Stored for Q8 {
+    const BLOCK: usize = 32;
     #[inline(always)]
     fn bytes(values: usize) -> usize {
         values / 32 * 34
