@@ -4,6 +4,7 @@
 //! (`model.layers.0.self_attn.q_proj.weight`), whatever the file calls them, so that a model is written once.
 
 pub mod gguf;
+mod group_quantized;
 mod index;
 pub mod mapped_file;
 pub mod metadata;
@@ -153,6 +154,48 @@ pub enum CheckpointError {
         /// As the file names it.
         found: &'static str,
     },
+    /// A matrix whose codes do not fill words.
+    #[error(
+        "`{name}` [{rows}, {cols}] cannot be stored as {layout}, whose words hold 8 codes: {in_words} must be a \
+         multiple of 8"
+    )]
+    WordSize {
+        /// The matrix.
+        name: String,
+        /// The layout's name.
+        layout: &'static str,
+        /// Outputs.
+        rows: usize,
+        /// Inputs.
+        cols: usize,
+        /// Which of the sizes.
+        in_words: &'static str,
+    },
+    /// A matrix stored as codes of which a tensor is missing.
+    #[error("a matrix is stored as codes, but the checkpoint lacks {0}")]
+    Incomplete(NameList),
+    /// A tensor that belongs to codes, of another type than its place says.
+    #[error("tensor `{name}` is stored as {found}, but must be {}", .expected.join(" or "))]
+    PartType {
+        /// The tensor.
+        name: String,
+        /// Types that it may have.
+        expected: &'static [&'static str],
+        /// As the file names it.
+        found: &'static str,
+    },
+    /// An input in a group that is not there.
+    #[error("tensor `{name}.g_idx` puts input {input} into group {found}, but there are {groups} groups")]
+    GroupIndex {
+        /// The matrix.
+        name: String,
+        /// The input.
+        input: usize,
+        /// Its group by the file.
+        found: i32,
+        /// Groups of the matrix.
+        groups: usize,
+    },
     /// A tensor whose bytes are not a weight.
     #[error("tensor `{name}`: {source}")]
     Weight {
@@ -223,7 +266,7 @@ pub struct TypeCount {
     pub type_name: &'static str,
     /// Tensors.
     pub tensors: usize,
-    /// Values.
+    /// Values; those of a quantized matrix count with its codes.
     pub parameters: u64,
     /// Bytes as stored.
     pub bytes: u64,
@@ -369,14 +412,14 @@ impl Checkpoint {
     /// How much there is of each element type, the largest first.
     pub fn types(&self) -> Vec<TypeCount> {
         let mut types: Vec<TypeCount> = Vec::new();
-        for (_, tensor) in self.tensors() {
+        for (name, tensor) in self.tensors() {
             let at = types.iter().position(|t| t.type_name == tensor.type_name).unwrap_or_else(|| {
                 let type_name = tensor.type_name;
                 types.push(TypeCount { type_name, tensors: 0, parameters: 0, bytes: 0 });
                 types.len() - 1
             });
             types[at].tensors += 1;
-            types[at].parameters += tensor.len() as u64;
+            types[at].parameters += group_quantized::parameters(&self.tensors, name, tensor);
             types[at].bytes += tensor.range.len() as u64;
         }
         types.sort_by_key(|t| std::cmp::Reverse(t.bytes));

@@ -2,8 +2,10 @@
 
 mod gguf;
 mod hugging_face;
+mod quantization;
 mod rope;
 
+pub use quantization::{GroupLayout, GroupQuantization};
 pub use rope::{Frequencies, Rope, RopeScaling};
 
 use crate::checkpoint::{Checkpoint, FileError, MetadataError};
@@ -49,6 +51,8 @@ pub struct Config {
     pub windows: Vec<Option<usize>>,
     /// The mixture of experts, if there is one.
     pub experts: Option<Experts>,
+    /// How matrices are stored that have codes in groups in place of values.
+    pub quantization: Option<GroupQuantization>,
     /// Whether the file says that logits use the embedding table. A `lm_head` in the file is used all the same.
     pub tie_word_embeddings: bool,
 }

@@ -162,7 +162,7 @@ impl Model {
             chat_template,
             generation,
             weight_bytes: checkpoint.tensors().map(|(_, tensor)| tensor.range.len() as u64).sum(),
-            parameters: checkpoint.tensors().map(|(_, tensor)| tensor.len() as u64).sum(),
+            parameters: checkpoint.types().iter().map(|t| t.parameters).sum(),
             lm,
             checkpoint,
             packed: None,

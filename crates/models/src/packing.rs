@@ -19,7 +19,8 @@ use std::sync::Mutex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
-    /// The file's own: what it has quantized to Q8_0, Q4_0 or Q4_K is computed with in integers, all else as stored.
+    /// The file's own: what it has quantized to Q8_0, Q4_0, Q4_K, GPTQ or AWQ is computed with in integers, all else as
+    /// stored.
     Stored,
     /// The stored values in float32.
     None,
@@ -57,10 +58,24 @@ pub fn pack(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Bytes>, FileError> {
     if matrices.iter().all(|m| choices(m, quantization).is_empty()) {
+        decode_sources(matrices, pool);
         return Ok(None);
     }
+    let rounded = matrices.iter().filter(|m| m.weight.source().is_some_and(|s| s.packed_type().is_none()));
+    match rounded.count() {
+        0 => {}
+        count => tracing::warn!(
+            "{count} matrices have 4-bit groups in activation order, or scales that are no float16: they are rounded \
+             again, to 8 bits or as --quantize says"
+        ),
+    }
     let shapes: Vec<(usize, usize)> = matrices.iter().map(|m| (m.weight.rows(), m.weight.cols())).collect();
-    let files = checkpoint.files();
+    let mut files = checkpoint.files();
+    let config = checkpoint.path().join("config.json");
+    if matrices.iter().any(|m| m.weight.source().is_some()) {
+        // it says what the stored codes mean
+        files.push(&config);
+    }
     if let Some((bytes, header)) = packed_file::open(checkpoint.path(), &files, quantization, &shapes)? {
         tracing::debug!("packed weights were there already");
         place(matrices, &bytes, &header);
@@ -93,13 +108,33 @@ fn place(matrices: &mut [Matrix<'_>], bytes: &Bytes, header: &Header) {
     }
 }
 
+/// Decodes the matrices that have a form of their own, which would else be done by the first request.
+fn decode_sources(matrices: &[Matrix<'_>], pool: &Pool) {
+    let sources: Vec<&Weight> =
+        matrices.iter().map(|m| &*m.weight).filter(|weight| weight.source().is_some()).collect();
+    pool.run(sources.len(), &|task| {
+        sources[task].bytes();
+    });
+}
+
+/// The packed type that holds the values of a weight without loss, if there is one.
+fn lossless(weight: &Weight) -> Option<PackedType> {
+    match (weight.source(), weight.format()) {
+        (Some(source), _) => source.packed_type(),
+        (None, WeightFormat::Rows(dtype)) => PackedType::of(dtype),
+        (None, WeightFormat::Packed(_)) => None,
+    }
+}
+
 /// The packed types to try for a matrix, the smallest first; none when it stays as it is.
 fn choices(matrix: &Matrix<'_>, quantization: Quantization) -> Vec<PackedType> {
-    let WeightFormat::Rows(dtype) = matrix.weight.format() else { return Vec::new() };
-    match (quantization, PackedType::of(dtype)) {
+    let WeightFormat::Rows(_) = matrix.weight.format() else { return Vec::new() };
+    match (quantization, lossless(matrix.weight)) {
         (Quantization::None, _) => Vec::new(),
         // 4 bits are not made of 8 that a file has: it would lose twice
         (_, Some(same)) => vec![same],
+        // 4-bit codes that no packed type holds would take eight times their bytes in float32
+        (Quantization::Stored, None) if matrix.weight.source().is_some() => vec![PackedType::Int8],
         (Quantization::Stored, None) => Vec::new(),
         (Quantization::Int8, None) => vec![PackedType::Int8],
         (Quantization::Int4, None) if matrix.four_bits => vec![PackedType::Int4, PackedType::Int8],
@@ -153,8 +188,7 @@ fn pack_matrix(weight: &Weight, packed: PackedType, pool: &Pool, out: &mut [u8])
     let tile_bytes = packed.tile_bytes(cols).unwrap_or(0).max(1);
     let tiles: Vec<Mutex<&mut [u8]>> = out.chunks_exact_mut(tile_bytes).map(Mutex::new).collect();
     let sums = Mutex::new(vec![(0.0f64, 0.0f64); tiles.len()]);
-    let lossless =
-        matches!(weight.format(), WeightFormat::Rows(dtype) if PackedType::of(dtype) == Some(packed));
+    let lossless = lossless(weight) == Some(packed);
     pool.run(tiles.len(), &|task| {
         let mut tile = tiles[task].lock().unwrap_or_else(|e| e.into_inner());
         let (from, to) = (task * TILE, ((task + 1) * TILE).min(rows));
@@ -162,9 +196,7 @@ fn pack_matrix(weight: &Weight, packed: PackedType, pool: &Pool, out: &mut [u8])
             return repack(weight, packed, from..to, &mut tile);
         }
         let mut values = vec![0.0; (to - from) * cols];
-        for (row, values) in (from..to).zip(values.chunks_exact_mut(cols)) {
-            weight.decode_row(row, values);
-        }
+        weight.decode_rows(from..to, &mut values);
         let found = quantize_outputs(packed, &values, cols, &mut tile);
         sums.lock().unwrap_or_else(|e| e.into_inner())[task] = found;
     });
@@ -174,8 +206,11 @@ fn pack_matrix(weight: &Weight, packed: PackedType, pool: &Pool, out: &mut [u8])
     if power > 0.0 { (error / power).sqrt() } else { 0.0 }
 }
 
-/// Puts the blocks of rows `range` of a Q8_0, Q4_0 or Q4_K weight into a tile, codes and scales as they are.
+/// Puts rows `range` of a weight that `packed` holds without loss into a tile, codes and scales as they are.
 fn repack(weight: &Weight, packed: PackedType, range: std::ops::Range<usize>, tile: &mut [u8]) {
+    if let Some(source) = weight.source() {
+        return source.pack_rows(range, tile);
+    }
     let row_bytes = weight.byte_len() / weight.rows().max(1);
     let mut tile = TileMut::new(tile, packed, weight.cols());
     let half = |b: &[u8], at: usize| u16::from_le_bytes([b[at], b[at + 1]]);

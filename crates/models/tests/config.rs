@@ -1,7 +1,7 @@
 //! Configurations of both JSON dialects and of GGUF files.
 
 use models::checkpoint::Checkpoint;
-use models::config::{Config, ConfigError, Experts, RopeScaling};
+use models::config::{Config, ConfigError, Experts, GroupLayout, GroupQuantization, RopeScaling};
 use serde_json::{Value, json};
 
 /// A Qwen3 of four layers, as published files write it.
@@ -237,14 +237,109 @@ fn unsupported_switches_are_named_with_the_known_values() {
             &["sliding_window is off"],
         ),
         (
-            "quantized weights",
-            json!({ "quantization_config": { "quant_method": "gptq", "bits": 4 } }),
-            &["quantization_config `gptq`", "GGUF"],
+            "another quantization",
+            json!({ "quantization_config": { "quant_method": "fp8", "version": 1 } }),
+            &["quantization_config `fp8`", "gptq and awq with 4 bits", "BF16", "GGUF"],
+        ),
+        (
+            "a quantization without a name",
+            json!({ "quantization_config": { "bits": 4 } }),
+            &["quantization_config `unnamed`"],
+        ),
+        (
+            "3 bits",
+            json!({ "quantization_config": { "quant_method": "gptq", "bits": 3, "group_size": 128 } }),
+            &["quantization_config `gptq with 3 bits`", "gptq and awq with 4 bits"],
+        ),
+        (
+            "no bits",
+            json!({ "quantization_config": { "quant_method": "awq", "group_size": 128 } }),
+            &["no `quantization_config.bits`"],
+        ),
+        (
+            "no groups",
+            json!({ "quantization_config": { "quant_method": "awq", "bits": 4 } }),
+            &["no `quantization_config.group_size`"],
+        ),
+        (
+            "odd groups",
+            json!({ "quantization_config": { "quant_method": "awq", "bits": 4, "group_size": 48 } }),
+            &["quantization_config.group_size is 48", "a multiple of 32"],
+        ),
+        (
+            "empty groups",
+            json!({ "quantization_config": { "quant_method": "gptq", "bits": 4, "group_size": 0 } }),
+            &["group_size is 0"],
+        ),
+        (
+            "negative groups",
+            json!({ "quantization_config": { "quant_method": "gptq", "bits": 4, "group_size": -32 } }),
+            &["group_size is -32"],
+        ),
+        (
+            "GPTQ for one kernel",
+            json!({ "quantization_config":
+                { "quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "marlin" } }),
+            &["checkpoint_format `marlin`", "gptq, gptq_v2"],
+        ),
+        (
+            "GPTQ for one kernel, by its switch",
+            json!({ "quantization_config":
+                { "quant_method": "gptq", "bits": 4, "group_size": 128, "is_marlin_format": true } }),
+            &["checkpoint_format `marlin`"],
+        ),
+        (
+            "another AWQ",
+            json!({ "quantization_config":
+                { "quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv" } }),
+            &["quantization_config.version `gemv`", "gemm"],
+        ),
+        (
+            "AWQ without zeros",
+            json!({ "quantization_config":
+                { "quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": false } }),
+            &["zero_point `false`"],
         ),
     ];
     for (what, changes, parts) in cases {
         assert_refused(what, read(&with(qwen3(), changes.clone())), parts);
     }
+}
+
+#[test]
+fn gptq_and_awq_say_how_matrices_are_stored() {
+    use GroupLayout::{Awq, Gptq, GptqV2};
+    let cases = [
+        (json!({ "quant_method": "gptq", "group_size": 128, "sym": true }), Gptq, Some(128), false),
+        (
+            json!({ "quant_method": "gptq", "group_size": 64, "checkpoint_format": "gptq", "desc_act": true }),
+            Gptq,
+            Some(64),
+            true,
+        ),
+        (
+            json!({ "quant_method": "gptq", "group_size": -1, "checkpoint_format": "gptq_v2" }),
+            GptqV2,
+            None,
+            false,
+        ),
+        (
+            json!({ "quant_method": "awq", "group_size": 128, "version": "gemm", "zero_point": true,
+                "modules_to_not_convert": null }),
+            Awq,
+            Some(128),
+            false,
+        ),
+        (json!({ "quant_method": "awq", "q_group_size": 32, "version": "GEMM" }), Awq, Some(32), false),
+    ];
+    for (mut fields, layout, group_size, act_order) in cases {
+        fields["bits"] = json!(4);
+        let config = read(&with(qwen3(), json!({ "quantization_config": fields }))).unwrap();
+        let expected = GroupQuantization { layout, group_size, act_order };
+        assert_eq!(config.quantization, Some(expected), "{fields}");
+    }
+    let config = read(&with(qwen3(), json!({ "quantization_config": null }))).unwrap();
+    assert_eq!(config.quantization, None);
 }
 
 #[test]

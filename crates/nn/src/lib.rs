@@ -19,4 +19,4 @@ pub use kernels::DType;
 pub use kernels::packed::PackedType;
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use tensor::Tensor;
-pub use weight::{Bytes, Weight, WeightError, WeightFormat};
+pub use weight::{Bytes, MatrixSource, Weight, WeightError, WeightFormat};

@@ -2,9 +2,9 @@
 
 use kernels::DType;
 use kernels::matmul::{Matrix, decode_row};
-use kernels::packed::{PackedMatrix, PackedType};
+use kernels::packed::{PackedMatrix, PackedType, TILE};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Bytes that weights point into: a mapped checkpoint file or memory of our own.
 pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -17,6 +17,53 @@ pub struct Weight {
     format: WeightFormat,
     rows: usize,
     cols: usize,
+    source: Option<Arc<dyn MatrixSource>>,
+}
+
+/// A matrix that a file holds in a form of its own. Products are made with what it is turned into: packed weights, or
+/// float32 rows.
+pub trait MatrixSource: Send + Sync {
+    /// Bytes in the file.
+    fn byte_len(&self) -> usize;
+
+    /// The packed type that holds the values without loss, if there is one.
+    fn packed_type(&self) -> Option<PackedType>;
+
+    /// Decodes these rows into float32, exactly.
+    ///
+    /// # Panics
+    /// When there are no such rows, or `out` is not as long as they are.
+    fn decode_rows(&self, rows: Range<usize>, out: &mut [f32]);
+
+    /// Writes these rows, at most [`TILE`], into a tile of [`Self::packed_type`].
+    ///
+    /// # Panics
+    /// When there are no such rows or no packed type, or `tile` has another size.
+    fn pack_rows(&self, rows: Range<usize>, tile: &mut [u8]);
+}
+
+/// The values of a source in float32, decoded when they are first read: most are packed before that.
+struct Decoded {
+    source: Arc<dyn MatrixSource>,
+    rows: usize,
+    cols: usize,
+    bytes: OnceLock<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Decoded {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get_or_init(|| {
+            let mut bytes = Vec::with_capacity(self.rows * self.cols * size_of::<f32>());
+            let mut values = vec![0.0f32; TILE * self.cols];
+            for from in (0..self.rows).step_by(TILE) {
+                let rows = from..(from + TILE).min(self.rows);
+                let values = &mut values[..rows.len() * self.cols];
+                self.source.decode_rows(rows, values);
+                bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            }
+            bytes
+        })
+    }
 }
 
 /// How a weight lies in memory.
@@ -108,7 +155,14 @@ impl Weight {
         if needed != Some(found) {
             return Err(WeightError::Size { rows, cols, format, needed, found });
         }
-        Ok(Weight { bytes, range, format, rows, cols })
+        Ok(Weight { bytes, range, format, rows, cols, source: None })
+    }
+
+    /// The matrix `[rows, cols]` of `source`, as float32 rows that are decoded when they are first used.
+    pub fn from_source(source: Arc<dyn MatrixSource>, rows: usize, cols: usize) -> Weight {
+        let range = 0..rows * cols * size_of::<f32>();
+        let bytes = Arc::new(Decoded { source: source.clone(), rows, cols, bytes: OnceLock::new() });
+        Weight { bytes, range, format: WeightFormat::Rows(DType::F32), rows, cols, source: Some(source) }
     }
 
     /// A float32 matrix that owns its values.
@@ -116,7 +170,8 @@ impl Weight {
         assert_eq!(values.len(), rows * cols);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let range = 0..bytes.len();
-        Weight { bytes: Arc::new(bytes), range, format: WeightFormat::Rows(DType::F32), rows, cols }
+        let format = WeightFormat::Rows(DType::F32);
+        Weight { bytes: Arc::new(bytes), range, format, rows, cols, source: None }
     }
 
     /// Output features.
@@ -139,9 +194,14 @@ impl Weight {
         Arc::ptr_eq(&self.bytes, &other.bytes) && self.range == other.range
     }
 
-    /// Stored size in bytes.
+    /// Where its values come from, when that is not [`Self::bytes`].
+    pub fn source(&self) -> Option<&dyn MatrixSource> {
+        self.source.as_deref()
+    }
+
+    /// Stored size in bytes: in the file, where it has a form of its own there.
     pub fn byte_len(&self) -> usize {
-        self.range.len()
+        self.source.as_ref().map_or(self.range.len(), |source| source.byte_len())
     }
 
     /// The stored bytes.
@@ -170,12 +230,24 @@ impl Weight {
         }
     }
 
+    /// Decodes these rows into float32, exactly. Those of a source are not kept.
+    ///
+    /// # Panics
+    /// When there are no such rows or `out` is not as long as they are.
+    pub fn decode_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        if let Some(source) = &self.source {
+            return source.decode_rows(rows, out);
+        }
+        assert_eq!(out.len(), rows.len() * self.cols);
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.cols.max(1))) {
+            self.decode_row(row, out);
+        }
+    }
+
     /// All values decoded to float32.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.rows * self.cols];
-        for (i, row) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
-            self.decode_row(i, row);
-        }
+        self.decode_rows(0..self.rows, &mut out);
         out
     }
 }

@@ -3,6 +3,7 @@
 use super::{Attention, CausalLm, FeedForward, Layer, Linear, Mlp, SparseMlp};
 use crate::Config;
 use crate::checkpoint::{Checkpoint, CheckpointError, NameList};
+use crate::config::GroupQuantization;
 use kernels::attention::AttentionShape;
 use nn::Weight;
 
@@ -14,11 +15,12 @@ impl CausalLm {
     /// [`CheckpointError::Missing`] names all tensors that are not there.
     pub fn load(checkpoint: &Checkpoint, config: Config) -> Result<CausalLm, CheckpointError> {
         let c = &config;
-        let mut loader = Loader { checkpoint, missing: NameList::default(), error: None };
+        let quantization = config.quantization.as_ref();
+        let mut loader = Loader { checkpoint, quantization, missing: NameList::default(), error: None };
         let embed_tokens = loader.weight("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
         // A file's own head counts even where the configuration calls it tied; without one the embedding table
         // serves, as some files that call it untied need.
-        let lm_head = if checkpoint.contains("lm_head.weight") {
+        let lm_head = if checkpoint.contains("lm_head.weight") || checkpoint.has_codes("lm_head.weight") {
             loader.weight("lm_head.weight", c.vocab_size, c.hidden_size)
         } else {
             if !c.tie_word_embeddings {
@@ -40,6 +42,7 @@ impl CausalLm {
 /// that cannot be had is replaced by an empty one, which [`Loader::finish`] keeps from being used.
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
+    quantization: Option<&'a GroupQuantization>,
     missing: NameList,
     error: Option<CheckpointError>,
 }
@@ -118,7 +121,7 @@ impl Loader<'_> {
     }
 
     fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Weight {
-        let weight = self.checkpoint.weight(name, rows, cols);
+        let weight = self.checkpoint.matrix(name, self.quantization, rows, cols);
         weight.unwrap_or_else(|error| {
             self.note(name, error);
             Weight::from_f32(&[], 0, 0)

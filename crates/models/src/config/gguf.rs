@@ -72,6 +72,7 @@ pub(super) fn read(metadata: &GgufMetadata, checkpoint: &Checkpoint) -> Result<C
         } else {
             None
         },
+        quantization: None,
         tie_word_embeddings: !checkpoint.contains("lm_head.weight"),
     })
 }

@@ -2,7 +2,7 @@
 //! transformers 5 (`rope_parameters`, `layer_types`).
 
 use super::rope::{Rope, RopeScaling, yarn_mscale};
-use super::{Config, ConfigError, Experts, FAMILIES, Family, wrong};
+use super::{Config, ConfigError, Experts, FAMILIES, Family, GroupQuantization, wrong};
 use crate::checkpoint::FileError;
 use crate::checkpoint::mapped_file::read_bounded;
 use crate::limits;
@@ -44,12 +44,7 @@ struct Fields {
     norm_topk_prob: Option<bool>,
     decoder_sparse_step: Option<usize>,
     mlp_only_layers: Option<Vec<usize>>,
-    quantization_config: Option<QuantizationFields>,
-}
-
-#[derive(Deserialize)]
-struct QuantizationFields {
-    quant_method: Option<String>,
+    quantization_config: Option<Value>,
 }
 
 /// `rope_scaling`, and `rope_parameters` of all layers or of one type of them.
@@ -87,11 +82,7 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Config, ConfigError> {
         let found = activation.to_owned();
         return Err(ConfigError::Unsupported { field: "hidden_act", found, known: "silu" });
     }
-    if let Some(quantization) = &fields.quantization_config {
-        let found = quantization.quant_method.clone().unwrap_or_else(|| "unnamed".to_owned());
-        let known = "plain F32, F16 and BF16 tensors, and GGUF files";
-        return Err(ConfigError::Unsupported { field: "quantization_config", found, known });
-    }
+    let quantization = fields.quantization_config.as_ref().map(|q| GroupQuantization::read(q, path));
 
     let hidden_size = fields.hidden_size.ok_or(ConfigError::MissingField("hidden_size"))?;
     let layers = fields.num_hidden_layers.ok_or(ConfigError::MissingField("num_hidden_layers"))?;
@@ -120,6 +111,7 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Config, ConfigError> {
         qk_norm: family.qk_norm,
         windows: fields.windows(family, layers)?,
         experts: if family.experts { Some(fields.experts(layers)?) } else { None },
+        quantization: quantization.transpose()?,
         tie_word_embeddings: fields.tie_word_embeddings.unwrap_or(false),
     })
 }

@@ -2,6 +2,7 @@
 
 use super::{ModelError, ModelKind, model_name};
 use crate::checkpoint::TypeCount;
+use crate::config::GroupQuantization;
 use crate::{Checkpoint, Config};
 use nn::DType;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub struct Summary {
     pub parameters: u64,
     /// Bytes of all tensors as stored.
     pub weight_bytes: u64,
+    /// How matrices are stored that have codes in groups in place of values.
+    pub quantization: Option<GroupQuantization>,
     /// How much is stored in which type, the largest first.
     pub types: Vec<TypeCount>,
     /// Decoder layers.
@@ -60,6 +63,7 @@ impl Summary {
             kind: ModelKind::of(checkpoint)?,
             parameters: types.iter().map(|t| t.parameters).sum(),
             weight_bytes: types.iter().map(|t| t.bytes).sum(),
+            quantization: config.quantization,
             types,
             layers: config.layers,
             hidden_size: config.hidden_size,

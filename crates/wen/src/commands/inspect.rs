@@ -110,6 +110,9 @@ fn facts(report: &Report) -> Facts {
         let share = format!("{} in {} tensors", output::bytes(stored.bytes), stored.tensors);
         facts.add(format!("  {}", stored.type_name), share);
     }
+    if let Some(quantization) = &summary.quantization {
+        facts.add("quantization", quantization.to_string());
+    }
     facts.add("layers", summary.layers.to_string());
     facts.add("hidden size", output::thousands(summary.hidden_size as u64));
     let (heads, kv_heads, head_dim) = (summary.heads, summary.kv_heads, summary.head_dim);
