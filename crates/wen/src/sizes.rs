@@ -65,7 +65,7 @@ pub enum KvType {
 /// What products are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Quantize {
-    /// What the file holds: float weights in float32, Q8_0, Q4_0 and Q4_K in integers.
+    /// What the file holds: float weights in float32; Q8_0, Q4_0, Q4_K, GPTQ and AWQ in integers.
     Auto,
     /// The stored values in float32, quantized ones too.
     None,
