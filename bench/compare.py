@@ -86,7 +86,7 @@ def compare(arguments: argparse.Namespace, shape: str, interpreter: str) -> None
     sections = earlier(target)
     for section in arguments.only:
         print(f"{shape}: {section}", file=sys.stderr)
-        probe = wen.probe if section in PROBED and wen.can_probe() else None
+        probe = wen.probe if section in PROBED else None
         sections[section] = interleave(SECTIONS[section](bench), arguments.rounds, probe)
         write(target, today, shape, arguments.threads, sizes, sections)
     print(target.with_name(f"{name}.md").read_text())

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-# bytes that a weight takes: int8 has one scale per row, int4 one float16 scale per 32 weights (as Q4_0)
-BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 4.5 / 8, "none": 2.0}
+# bytes that a weight of a layer takes: int8 and int4 have a float16 scale for 32 weights, as Q8_0 and Q4_0
+BYTES_PER_WEIGHT = {"int8": 8.5 / 8, "int4": 4.5 / 8, "none": 2.0}
+# the vocabulary's matrix stays in 8 bits where layers have 4
+BYTES_PER_VOCABULARY_WEIGHT = {"int8": 8.5 / 8, "int4": 8.5 / 8, "none": 2.0}
 BYTES_PER_CACHED_VALUE = 2  # BF16
 
 
@@ -24,12 +26,10 @@ class Shape:
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
 
-    def weights(self) -> int:
-        """Weights in all matrices: those that a step of decoding reads."""
-        return self.layer_weights() + self.vocabulary * self.hidden
-
     def weight_bytes(self, quantize: str) -> float:
-        return self.weights() * BYTES_PER_WEIGHT[quantize]
+        """All matrices: what a step of decoding reads of them."""
+        vocabulary = self.vocabulary * self.hidden * BYTES_PER_VOCABULARY_WEIGHT[quantize]
+        return self.layer_weights() * BYTES_PER_WEIGHT[quantize] + vocabulary
 
     def cache_bytes(self, tokens: float) -> float:
         """Keys and values of so many tokens."""

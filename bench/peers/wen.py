@@ -10,6 +10,7 @@ from pathlib import Path
 from peers.process import Server, run, serve
 
 MODEL = "bench"  # the name that requests use
+PLAIN = ["--speculate", "off"]  # random weights repeat themselves, and guessing what repeats would look too good
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,6 @@ class Wen:
         """The machine's limits: `int8_gops`, `f32_gflops`, `read_gbs`."""
         return json.loads(run([self.binary, "bench", "--probe", "--json", "--threads", str(self.threads)]))
 
-    def can_probe(self) -> bool:
-        return "--probe" in run([self.binary, "bench", "--help"])
-
     def prefill(self, quantize: str, prompt: int) -> float:
         """Tokens per second over a prompt."""
         return self._bench(quantize, prompt, 2)["prefill_tokens_per_second"]["median"]
@@ -35,7 +33,7 @@ class Wen:
 
     def _bench(self, quantize: str, prompt: int, answer: int) -> dict:
         sizes = ["--prompt", str(prompt), "--generate", str(answer), "--repeat", "1", "--threads", str(self.threads)]
-        command = [self.binary, "bench", str(self.checkpoint), "--quantize", quantize, *sizes, "--json"]
+        command = [self.binary, "bench", str(self.checkpoint), "--quantize", quantize, *sizes, *PLAIN, "--json"]
         return json.loads(run(command))["batches"][0]
 
     def serve(
@@ -44,6 +42,6 @@ class Wen:
         """A server for so many sequences at once, each with room for `tokens`; `cache` replaces the user's."""
         command = [self.binary, "serve", "--model", f"{MODEL}={self.checkpoint}", "--quantize", quantize]
         room = ["--context", str(tokens), "--cache-tokens", str(sequences * tokens)]
-        limits = ["--max-sequences", str(sequences), "--queue", str(queue), "--threads", str(self.threads)]
+        limits = ["--max-sequences", str(sequences), "--queue", str(queue), "--threads", str(self.threads), *PLAIN]
         environment: Mapping[str, str] = {**os.environ, "XDG_CACHE_HOME": str(cache)} if cache else {}
         return serve([*command, *room, *limits], "/readyz", environment)

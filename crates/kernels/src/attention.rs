@@ -421,32 +421,59 @@ unsafe fn load_block<S: Simd>(stored: &[u8], layout: KvLayout, count: usize, wid
 /// must be multiplied with.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f32, f32)) -> f32 {
-    let mut largest = *max;
-    for score in scores.iter_mut() {
-        *score *= scale;
-        largest = largest.max(*score);
-    }
-    let mut keep = [*max];
-    // SAFETY: the caller's promise on the instruction set.
+    let mut lanes = [0.0f32; MAX_LANES];
+    // SAFETY: the caller's promise on the instruction set; `lanes` holds a vector.
     unsafe {
-        exp_minus::<S>(&mut keep, largest);
+        let mut largest = S::splat(*max);
         for scores in scores.chunks_mut(S::LANES) {
-            exp_minus::<S>(scores, largest);
+            let scaled = S::mul(load_padded::<S>(scores), S::splat(scale));
+            store_some::<S>(scores, scaled);
+            largest = S::max(largest, scaled);
         }
+        S::store(lanes.as_mut_ptr(), largest);
+        let largest = lanes[..S::LANES].iter().fold(*max, |a, &b| if b > a { b } else { a });
+        let down = S::splat(-largest);
+        let keep = S::exp(S::add(S::splat(*max), down));
+        let mut sum = S::splat(0.0);
+        for scores in scores.chunks_mut(S::LANES) {
+            // beyond the scores this is e^-87, which no sum notices that has a 1 in it
+            let weights = S::exp(S::add(load_padded::<S>(scores), down));
+            store_some::<S>(scores, weights);
+            sum = S::add(sum, weights);
+        }
+        S::store(lanes.as_mut_ptr(), keep);
+        *max = largest;
+        *total = *total * lanes[0] + S::sum(sum);
     }
-    *max = largest;
-    *total = scores.iter().fold(*total * keep[0], |sum, w| sum + w);
-    keep[0]
+    lanes[0]
 }
 
-/// `x = e^(x - largest)` for at most a vector of values.
+/// At most a vector of scores; those that are missing are the least there can be.
 #[inline(always)]
-unsafe fn exp_minus<S: Simd>(x: &mut [f32], largest: f32) {
-    let mut step = [0.0f32; MAX_LANES];
-    step.iter_mut().zip(&*x).for_each(|(s, x)| *s = x - largest);
-    // SAFETY: `step` holds a vector.
-    unsafe { S::store(step.as_mut_ptr(), S::exp(S::load(step.as_ptr()))) };
-    x.copy_from_slice(&step[..x.len()]);
+unsafe fn load_padded<S: Simd>(scores: &[f32]) -> S::V {
+    // SAFETY: both pointers are to a whole vector.
+    unsafe {
+        if scores.len() == S::LANES {
+            return S::load(scores.as_ptr());
+        }
+        let mut padded = [f32::NEG_INFINITY; MAX_LANES];
+        padded[..scores.len()].copy_from_slice(scores);
+        S::load(padded.as_ptr())
+    }
+}
+
+/// The first values of a vector.
+#[inline(always)]
+unsafe fn store_some<S: Simd>(out: &mut [f32], v: S::V) {
+    // SAFETY: both pointers are to a whole vector.
+    unsafe {
+        if out.len() == S::LANES {
+            return S::store(out.as_mut_ptr(), v);
+        }
+        let mut lanes = [0.0f32; MAX_LANES];
+        S::store(lanes.as_mut_ptr(), v);
+        out.copy_from_slice(&lanes[..out.len()]);
+    }
 }
 
 /// Vectors of sums that stay in registers.
