@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use kernels::Pool;
 use models::checkpoint::safetensors;
 use models::config::{GroupLayout, GroupQuantization};
+use models::model::Summary;
 use models::{Checkpoint, Config, Model, Quantization};
 use nn::{Batch, Context, DType, KvCache, PackedType, Weight};
 use serde_json::{Value, json};
@@ -342,9 +343,13 @@ fn a_copy_is_made_anew_when_the_configuration_says_something_else() {
 }
 
 #[test]
-fn parameters_and_bytes_are_those_of_the_matrices() {
-    for way in [WAY, Way { layout: GroupLayout::Awq, ..WAY }] {
+fn a_summary_names_the_way_and_counts_the_matrices_parameters() {
+    let awq = Way { layout: GroupLayout::Awq, group_size: None, ..WAY };
+    for (way, name) in [(WAY, "GPTQ, 4 bits, groups of 32"), (awq, "AWQ, 4 bits, whole rows")] {
         let pair = Pair::new("qwen2-tied", way);
+        let summary = Summary::read(&pair.coded()).unwrap();
+        assert_eq!(summary.quantization.unwrap().to_string(), name);
+        assert_eq!(summary.parameters, Summary::read(&pair.plain()).unwrap().parameters);
         let (mut coded, plain) = (Model::open(&pair.coded()).unwrap(), Model::open(&pair.plain()).unwrap());
         assert_eq!(coded.parameters, plain.parameters);
         let before = coded.weight_bytes;

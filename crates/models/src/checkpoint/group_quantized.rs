@@ -16,7 +16,7 @@
 use super::{Checkpoint, CheckpointError, Located, NameList, StoredTensor};
 use crate::config::{GroupLayout, GroupQuantization};
 use half::f16;
-use kernels::packed::{GROUP, GroupScale, PackedType, TileMut};
+use kernels::packed::{GROUP, GroupScale, PackedType, TILE, TileMut};
 use nn::{Bytes, DType, MatrixSource, Weight};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -167,27 +167,50 @@ impl GroupQuantized {
         }
     }
 
-    /// The codes of rows `rows`, row after row. Reads word after word of each line of the file.
-    fn codes(&self, rows: Range<usize>) -> Vec<u8> {
-        let mut codes = vec![0; rows.len() * self.cols];
+    /// The codes of rows `rows`, at most [`TILE`], and of the [`GROUP`] inputs from `from` on; 0 behind the last.
+    /// Such a block stays in the fastest cache, while it is read along the lines of the file and used along its rows.
+    fn block(&self, rows: Range<usize>, from: usize) -> [[u8; GROUP]; TILE] {
+        let mut block = [[0; GROUP]; TILE];
+        let inputs = from..(from + GROUP).min(self.cols);
         let bytes = self.qweight.bytes();
         if self.layout == GroupLayout::Awq {
-            for input in 0..self.cols {
-                for (at, output) in rows.clone().enumerate() {
-                    let word = word(bytes, input * (self.rows / WORD) + output / WORD);
-                    codes[at * self.cols + input] = code(word, AWQ_PLACE[output % WORD]);
+            for at in rows.start / WORD..rows.end.div_ceil(WORD) {
+                let mut words = [0; GROUP];
+                for (w, input) in words.iter_mut().zip(inputs.clone()) {
+                    *w = word(bytes, input * (self.rows / WORD) + at);
+                }
+                for (output, place) in (at * WORD..).zip(AWQ_PLACE).filter(|(o, _)| rows.contains(o)) {
+                    block[output - rows.start] = words.map(|word| code(word, place));
                 }
             }
         } else {
-            for line in 0..self.cols / WORD {
-                for (at, output) in rows.clone().enumerate() {
+            for (i, line) in (inputs.start / WORD..inputs.end / WORD).enumerate() {
+                for (codes, output) in block.iter_mut().zip(rows.clone()) {
                     let word = word(bytes, line * self.rows + output);
-                    let codes = &mut codes[at * self.cols + line * WORD..][..WORD];
-                    codes.iter_mut().enumerate().for_each(|(i, c)| *c = code(word, i));
+                    codes[i * WORD..][..WORD]
+                        .copy_from_slice(&std::array::from_fn::<u8, WORD, _>(|i| code(word, i)));
                 }
             }
         }
-        codes
+        block
+    }
+
+    /// Decodes at most [`TILE`] rows.
+    fn decode_tile(&self, rows: Range<usize>, out: &mut [f32]) {
+        for from in (0..self.cols).step_by(GROUP) {
+            let block = self.block(rows.clone(), from);
+            let lines = out.chunks_exact_mut(self.cols).zip(&block);
+            for (output, (values, codes)) in rows.clone().zip(lines) {
+                let affine = |group: usize| (self.scale(group, output), i32::from(self.zero(group, output)));
+                let mut last = affine(from / self.group_size);
+                for (input, (value, code)) in (from..).zip(values[from..].iter_mut().zip(codes)) {
+                    if let Some(group_of) = &self.group_of {
+                        last = affine(group_of[input]);
+                    }
+                    *value = last.0 * (i32::from(*code) - last.1) as f32;
+                }
+            }
+        }
     }
 }
 
@@ -202,37 +225,20 @@ impl MatrixSource for GroupQuantized {
 
     fn decode_rows(&self, rows: Range<usize>, out: &mut [f32]) {
         assert_eq!(out.len(), rows.len() * self.cols, "room for the rows");
-        let codes = self.codes(rows.clone());
-        let lines = out.chunks_exact_mut(self.cols).zip(codes.chunks_exact(self.cols));
-        for (output, (values, codes)) in rows.zip(lines) {
-            let affine = |group: usize| (self.scale(group, output), i32::from(self.zero(group, output)));
-            let value = |(scale, zero): (f32, i32), code: u8| scale * (i32::from(code) - zero) as f32;
-            if let Some(group_of) = &self.group_of {
-                for ((out, code), group) in values.iter_mut().zip(codes).zip(group_of) {
-                    *out = value(affine(*group), *code);
-                }
-                continue;
-            }
-            let groups = values.chunks_mut(self.group_size).zip(codes.chunks(self.group_size));
-            for (group, (values, codes)) in groups.enumerate() {
-                let affine = affine(group);
-                values.iter_mut().zip(codes).for_each(|(out, code)| *out = value(affine, *code));
-            }
+        for (from, out) in rows.clone().step_by(TILE).zip(out.chunks_mut(TILE * self.cols)) {
+            self.decode_tile(from..(from + TILE).min(rows.end), out);
         }
     }
 
     fn pack_rows(&self, rows: Range<usize>, tile: &mut [u8]) {
         assert!(self.packed_type.is_some(), "a matrix in no packed type");
         let mut tile = TileMut::new(tile, PackedType::Int4Zero, self.cols);
-        let codes = self.codes(rows.clone());
-        for (at, (output, codes)) in rows.zip(codes.chunks_exact(self.cols)).enumerate() {
-            for (i, codes) in codes.chunks(GROUP).enumerate() {
-                let group = i * GROUP / self.group_size;
-                let zero = self.zero(group, output);
-                let mut padded = [0; GROUP];
-                padded[..codes.len()].copy_from_slice(codes);
+        for (i, from) in (0..self.cols).step_by(GROUP).enumerate() {
+            let block = self.block(rows.clone(), from);
+            let group = from / self.group_size;
+            for (at, (output, codes)) in rows.clone().zip(&block).enumerate() {
                 let scale = f16::from_f32(self.scale(group, output)).to_bits();
-                tile.put(at, i, &padded, GroupScale::Zero(scale, zero));
+                tile.put(at, i, codes, GroupScale::Zero(scale, self.zero(group, output)));
             }
         }
     }
