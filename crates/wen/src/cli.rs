@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::commands::{bench, chat, completions, inspect, logits, render, serve, tokenize};
+use crate::commands::{bench, chat, completions, eval, inspect, logits, render, serve, tokenize};
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 
@@ -30,6 +30,8 @@ pub enum Command {
     Logits(logits::Args),
     /// Measure prompt and answer speed, loading time and memory.
     Bench(bench::Args),
+    /// Measure how well a model foretells a text, and what smaller number formats cost it.
+    Eval(eval::Args),
     /// Write a completion script for a shell.
     Completions(completions::Args),
 }
@@ -45,6 +47,7 @@ impl Command {
             Command::Render(args) => render::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Eval(args) => eval::run(args),
             Command::Completions(args) => completions::run(args),
         }
     }

@@ -233,3 +233,50 @@ fn a_prompt_over_the_context_is_refused_with_both_counts() {
     let tokens = vec!["1"; 600].join(",");
     assert_fails(&wen(&["logits", &model, "--tokens", &tokens, "--out", "f"]), 5, &["600", "512"]);
 }
+
+#[test]
+fn perplexity_is_that_of_the_logits_and_smaller_formats_cost_little() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().join("text.txt");
+    std::fs::write(&text, "The river runs past the old mill, and the mill turns no more. <|im_end|>")
+        .unwrap();
+    // a copy: packed weights are kept beside the model
+    let copy = with_context("qwen3-tied", 512);
+    let model = copy.path().to_str().unwrap();
+    let arguments = ["eval", "perplexity", model, text.to_str().unwrap(), "--json"];
+    let whole = [&arguments[..], &["--formats", "none,int8"]].concat();
+    let report: Value = serde_json::from_str(&stdout(wen(&whole))).unwrap();
+
+    let ids = stdout(wen(&["tokenize", model, &std::fs::read_to_string(&text).unwrap(), "--ids"]));
+    let out = directory.path().join("logits.safetensors");
+    stdout(wen(&["logits", model, "--tokens", ids.trim(), "--out", out.to_str().unwrap()]));
+    let (logits, vocab) = tensor(&out, "logits");
+    let ids: Vec<usize> = ids.trim().split(',').map(|id| id.parse().unwrap()).collect();
+    let surprise = |(row, id): (&[f32], &usize)| -> f64 {
+        row.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln() - f64::from(row[*id])
+    };
+    let nats: f64 = logits.chunks_exact(vocab).zip(&ids[1..]).map(surprise).sum();
+    let expected = nats / (ids.len() - 1) as f64;
+
+    let formats = report["formats"].as_array().unwrap();
+    assert_eq!(formats[0]["tokens"], ids.len() - 1);
+    assert!((formats[0]["nats_per_token"].as_f64().unwrap() - expected).abs() < 1e-4, "{report} {expected}");
+    assert!((formats[0]["perplexity"].as_f64().unwrap().ln() - expected).abs() < 1e-4);
+    assert!(formats[1]["difference_percent"].as_f64().unwrap().abs() < 1.0, "{report}");
+
+    // windows without enough context foretell otherwise, but each token once
+    let short = [&arguments[..], &["--window", "8", "--stride", "3"]].concat();
+    let report: Value = serde_json::from_str(&stdout(wen(&short))).unwrap();
+    assert_eq!(report["formats"][0]["tokens"], ids.len() - 1);
+
+    for (extra, code, why) in [
+        (&["--window", "8", "--stride", "8"][..], 2, "--stride 8 leaves gaps"),
+        (&["--limit", "1"], 2, "1"),
+        (&["--quantize", "int3"], 2, "[possible values: auto, none, int8, int4]"),
+        (&["--window", "100000"], 2, "100000"),
+    ] {
+        assert_fails(&wen(&[&arguments[..], extra].concat()), code, &[why]);
+    }
+    std::fs::write(&text, b"ab\xffcd").unwrap();
+    assert_fails(&wen(&arguments), 2, &["byte 2"]);
+}

@@ -220,7 +220,7 @@ async fn measure(
     let started = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..batch {
-        let receiver = engine.submit(request(prompts.next(), generate))?;
+        let receiver = engine.submit(request(prompts.next(), greedy(generate)))?;
         running.spawn(arrivals(receiver));
     }
     let mut arrivals = Vec::new();
@@ -252,10 +252,11 @@ async fn arrivals(mut receiver: UnboundedReceiver<Event>) -> anyhow::Result<Vec<
     Ok(times)
 }
 
-fn request(prompt: Vec<u32>, generate: usize) -> Request {
-    let generate = Generate {
+/// An answer of exactly so many most likely tokens.
+pub(super) fn greedy(max_tokens: usize) -> Generate {
+    Generate {
         n: 1,
-        max_tokens: generate,
+        max_tokens,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         stop: Vec::new(),
         stop_token_ids: Vec::new(),
@@ -264,7 +265,11 @@ fn request(prompt: Vec<u32>, generate: usize) -> Request {
         prompt_logprobs: None,
         constraint: None,
         thinking: None,
-    };
+    }
+}
+
+/// A request of nobody in particular.
+pub(super) fn request(prompt: Vec<u32>, generate: Generate) -> Request {
     Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default() }
 }
 
