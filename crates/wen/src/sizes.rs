@@ -1,7 +1,7 @@
 //! How large an engine's cache and context are, by flags and by what the machine has.
 
 use crate::exit::Usage;
-use crate::machine;
+use crate::{machine, output};
 use clap::ValueEnum;
 use engine::{EngineOptions, Speculation};
 use models::{Model, Quantization};
@@ -14,10 +14,12 @@ use std::sync::Arc;
 const STEP_TOKENS: usize = 256;
 /// Whole contexts that the cache holds if memory allows and nothing else is asked for.
 const CACHED_CONTEXTS: usize = 4;
-/// The share of memory that the cache may take by default: the rest is for activations and for everybody else.
+/// The share of memory that the cache takes by default: the rest is for everybody else.
 const CACHE_SHARE: u64 = 2;
 /// The cache where the system does not say how much memory there is.
 const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 1 << 30;
+/// Memory that is kept for activations and everything small.
+const WORKING_BYTES: u64 = 150 << 20;
 /// Fillings of the cache that may wait for their turn, if nothing else is asked for.
 const QUEUED_CACHES: usize = 16;
 /// The smallest cache that makes sense.
@@ -132,19 +134,17 @@ pub struct Wishes {
     pub max_waiting: usize,
     /// Tokens that they may ask for together, if it was said.
     pub max_waiting_tokens: Option<usize>,
-    /// Bytes that the cache may take where nothing else is said.
-    pub cache_bytes: u64,
+    /// Bytes that there are for the cache, by [`cache_memory`].
+    pub memory: Option<u64>,
 }
 
-/// Bytes that the caches of `models` may take, each; one of them may have a `draft`.
-pub fn cache_budget(models: &[&Model], draft: Option<&Model>) -> u64 {
+/// Bytes that there are for the caches of `models`, each; one of them may have a `draft`. `None` where the system does not
+/// say.
+pub fn cache_memory(models: &[&Model], draft: Option<&Model>) -> Option<u64> {
+    // the weights' pages count as available, but the engine needs them
     let weights: u64 = models.iter().copied().chain(draft).map(|model| model.weight_bytes).sum();
-    let count = models.len().max(1) as u64;
-    match machine::available_memory() {
-        // the weights' pages count as available, but the engine needs them
-        Some(available) => available.saturating_sub(weights) / CACHE_SHARE / count,
-        None => UNKNOWN_MEMORY_CACHE_BYTES / count,
-    }
+    let free = machine::available_memory()?.saturating_sub(weights).saturating_sub(WORKING_BYTES);
+    Some(free / models.len().max(1) as u64)
 }
 
 /// Bytes that a token takes in the caches of `model` and its draft; `None` where they can't be counted.
@@ -157,7 +157,7 @@ pub fn cache_bytes_per_token(model: &Model, draft: Option<&Model>, dtype: DType)
 /// Sizes for `model`, with `draft` to guess for it, by flags, wishes and memory.
 ///
 /// # Errors
-/// When what was asked for contradicts itself or the model.
+/// When what was asked for contradicts itself or the model, or is more than memory holds.
 pub fn engine_options(
     model: &Model,
     draft: Option<&Arc<Model>>,
@@ -173,13 +173,17 @@ pub fn engine_options(
             config.head_dim
         )));
     };
-    let affordable = usize::try_from(wishes.cache_bytes).unwrap_or(usize::MAX) / per_token;
+    let tokens = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX) / per_token;
+    let affordable = tokens(wishes.memory.map_or(UNKNOWN_MEMORY_CACHE_BYTES, |bytes| bytes / CACHE_SHARE));
     let affordable = affordable.max(MIN_CACHE_TOKENS);
     let context_length = context(config.context_length, args.context, wishes.cache_tokens, affordable)?;
     let contexts = wishes.max_sequences.min(CACHED_CONTEXTS);
-    // a context that was asked for fits at least once, whatever memory says
+    // a context that was asked for fits at least once
     let default = context_length.saturating_mul(contexts).min(affordable).max(context_length);
     let cache_tokens = wishes.cache_tokens.unwrap_or(default);
+    if args.context.is_some() || wishes.cache_tokens.is_some() {
+        check_fits(cache_tokens, per_token, wishes.memory.map(tokens))?;
+    }
     Ok(EngineOptions {
         cache_tokens,
         cache_dtype,
@@ -194,6 +198,18 @@ pub fn engine_options(
             (None, Speculate::Off) => Speculation::Off,
         },
     })
+}
+
+/// Refuses a cache that memory has no room for: the system would promise it, and end the program when it fills.
+fn check_fits(cache_tokens: usize, per_token: usize, room: Option<usize>) -> Result<(), Usage> {
+    let Some(room) = room.filter(|room| cache_tokens > *room) else { return Ok(()) };
+    Err(Usage(format!(
+        "a cache of {} tokens takes {}, but memory has room for {} tokens beside the weights; lower --context or \
+         --cache-tokens to that, or halve what a token takes by --kv-type int8",
+        output::thousands(cache_tokens as u64),
+        output::bytes(cache_tokens.saturating_mul(per_token) as u64),
+        output::thousands(room as u64),
+    )))
 }
 
 /// The longest sequence: as asked for, or the model's within the cache.
@@ -232,6 +248,16 @@ mod tests {
         ] {
             assert_eq!(kv_type.dtype(weights), expected, "{kv_type:?} {weights:?}");
         }
+    }
+
+    #[test]
+    fn a_cache_that_was_asked_for_fits_into_memory_or_is_refused_with_what_would() {
+        for (cache_tokens, room) in [(1_000, None), (1_000, Some(1_000)), (0, Some(0))] {
+            assert!(check_fits(cache_tokens, 4_096, room).is_ok(), "{cache_tokens} of {room:?}");
+        }
+        let refused = check_fits(1_001, 4_096, Some(1_000)).unwrap_err().to_string();
+        assert!(refused.contains("room for 1,000 tokens"), "{refused}");
+        assert!(check_fits(usize::MAX, 4_096, Some(0)).is_err());
     }
 
     #[test]

@@ -280,3 +280,9 @@ fn perplexity_is_that_of_the_logits_and_smaller_formats_cost_little() {
     std::fs::write(&text, b"ab\xffcd").unwrap();
     assert_fails(&wen(&arguments), 2, &["byte 2"]);
 }
+
+#[test]
+fn a_cache_over_the_memory_is_refused_with_what_would_fit() {
+    let arguments = ["serve", "--model", &path("qwen3-tied"), "--port", "0", "--cache-tokens", "4000000000"];
+    assert_fails(&wen(&arguments), 2, &["4,000,000,000 tokens", "memory has room for"]);
+}

@@ -118,7 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         max_sequences: most,
         max_waiting: most,
         max_waiting_tokens: None,
-        cache_bytes: 0,
+        memory: sizes::cache_memory(&[&model], draft.as_deref()),
     };
     let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
     if prompt + generate > options.context_length {

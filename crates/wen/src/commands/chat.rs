@@ -82,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         max_sequences: 1,
         max_waiting: 1,
         max_waiting_tokens: None,
-        cache_bytes: sizes::cache_budget(&[&model], draft.as_deref()),
+        memory: sizes::cache_memory(&[&model], draft.as_deref()),
     };
     let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
     let engine = loading::start(model, pool, options)?;

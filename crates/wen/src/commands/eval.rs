@@ -148,7 +148,7 @@ fn measure(
         max_sequences: 1,
         max_waiting: 1,
         max_waiting_tokens: None,
-        cache_bytes: 0,
+        memory: sizes::cache_memory(&[&model], None),
     };
     let options = sizes::engine_options(&model, None, &sizes, wishes)?;
     if window > options.context_length {

@@ -186,13 +186,13 @@ fn start_engines(
     pool: &Arc<kernels::Pool>,
 ) -> anyhow::Result<Vec<ServedModel>> {
     let all: Vec<&Model> = models.iter().map(Arc::as_ref).collect();
-    let budget = sizes::cache_budget(&all, draft.map(Arc::as_ref));
+    let memory = sizes::cache_memory(&all, draft.map(Arc::as_ref));
     let wishes = Wishes {
         cache_tokens: args.cache_tokens.map(|tokens| tokens as usize),
         max_sequences: args.max_sequences.into(),
         max_waiting: args.queue.into(),
         max_waiting_tokens: args.queue_tokens.map(|tokens| tokens as usize),
-        cache_bytes: budget,
+        memory,
     };
     let start = |(named, model): (Named, &Arc<Model>)| {
         // vectors and scores take no guesses, and guesses have to come quicker than what they are for
