@@ -20,15 +20,34 @@ fn crowd() -> Generate {
     Generate { n: 8, logprobs: Some(1), ..seeded(60, 99) }
 }
 
-fn crowd_prompt() -> Vec<u32> {
-    prompts()[3].clone()
+fn crowd_prompt(engine: &Engine) -> Vec<u32> {
+    within_vocabulary(engine, prompts().remove(3))
 }
 
-/// Replies to the crowd and to each prompt, all sent at once.
+fn within_vocabulary(engine: &Engine, mut prompt: Vec<u32>) -> Vec<u32> {
+    let size = engine.model().lm.config().vocab_size as u32;
+    prompt.iter_mut().for_each(|token| *token %= size);
+    prompt
+}
+
+/// Each prompt three times, asked differently: with the crowd they are 32 answers.
+fn requests(engine: &Engine) -> impl Iterator<Item = (usize, Vec<u32>)> {
+    let prompts = prompts();
+    let count = 3 * prompts.len();
+    prompts
+        .into_iter()
+        .map(|p| within_vocabulary(engine, p))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .cycle()
+        .take(count)
+        .enumerate()
+}
+
+/// Replies to the crowd and to all requests, sent at once.
 pub fn together(engine: &Engine) -> Vec<Reply> {
-    let crowd = submit(engine, &crowd_prompt(), crowd()).unwrap();
-    let requests = prompts().into_iter().enumerate();
-    let receivers: Vec<_> = requests.map(|(i, p)| submit(engine, &p, request(i)).unwrap()).collect();
+    let crowd = submit(engine, &crowd_prompt(engine), crowd()).unwrap();
+    let receivers: Vec<_> = requests(engine).map(|(i, p)| submit(engine, &p, request(i)).unwrap()).collect();
     let mut replies = vec![reply(crowd, 8)];
     replies.extend(receivers.into_iter().map(|receiver| reply(receiver, 1)));
     replies
@@ -36,9 +55,8 @@ pub fn together(engine: &Engine) -> Vec<Reply> {
 
 /// Replies to the same requests, one after the other.
 pub fn alone(engine: &Engine) -> Vec<Reply> {
-    let mut replies = vec![reply(submit(engine, &crowd_prompt(), crowd()).unwrap(), 8)];
-    let requests = prompts().into_iter().enumerate();
-    replies.extend(requests.map(|(i, p)| reply(submit(engine, &p, request(i)).unwrap(), 1)));
+    let mut replies = vec![reply(submit(engine, &crowd_prompt(engine), crowd()).unwrap(), 8)];
+    replies.extend(requests(engine).map(|(i, p)| reply(submit(engine, &p, request(i)).unwrap(), 1)));
     replies
 }
 
@@ -76,6 +94,10 @@ fn a_request_gives_the_same_tokens_whatever_runs_beside_it_and_however_it_is_cut
         ("qwen3-tied", DType::Q8_0, Quantization::Int8),
         ("qwen3-tied", DType::BF16, Quantization::Int4),
         ("qwen3-moe", DType::BF16, Quantization::Int4),
+        ("gguf-qwen3/q8_0.gguf", DType::BF16, Quantization::None),
+        ("gguf-qwen3/q8_0.gguf", DType::BF16, Quantization::Stored),
+        ("gguf-qwen3/q4_0.gguf", DType::BF16, Quantization::Stored),
+        ("gguf-qwen3-kquants/q4_k_m.gguf", DType::BF16, Quantization::Stored),
     ] {
         let model = packed(name, quantization);
         let expected = alone(&start(&model, EngineOptions { cache_dtype, ..options() }));
