@@ -32,7 +32,7 @@ impl Tensor {
 
     /// All values, row after row.
     pub fn values(&self) -> &[f32] {
-        &self.buffer.values
+        &self.buffer.values[..self.rows * self.cols]
     }
 
     /// The values of row `i`.
@@ -47,11 +47,13 @@ impl Tensor {
             copy.values_mut().copy_from_slice(self.values());
             *self = copy;
         }
-        &mut Arc::get_mut(&mut self.buffer).expect("just made unique").values
+        let len = self.rows * self.cols;
+        &mut Arc::get_mut(&mut self.buffer).expect("just made unique").values[..len]
     }
 }
 
 struct Buffer {
+    /// At least the tensor's; a used buffer keeps its length, since shortening it means filling it again.
     values: Vec<f32>,
     arena: Arena,
 }
@@ -74,20 +76,18 @@ impl Arena {
     pub(crate) fn take(&self, rows: usize, cols: usize) -> Tensor {
         let len = rows * cols;
         let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let smallest_fit =
-            (0..free.len()).filter(|&i| free[i].capacity() >= len).min_by_key(|&i| free[i].capacity());
-        let mut values = match smallest_fit {
+        let smallest_fit = (0..free.len()).filter(|&i| free[i].len() >= len).min_by_key(|&i| free[i].len());
+        let values = match smallest_fit {
             Some(i) => free.swap_remove(i),
             None => {
                 // a new buffer takes the place of one that is too small, so that a step's memory is what it holds at
                 // once and not a buffer for each of its sizes
-                let largest = (0..free.len()).max_by_key(|&i| free[i].capacity());
+                let largest = (0..free.len()).max_by_key(|&i| free[i].len());
                 drop(largest.map(|i| free.swap_remove(i)));
-                Vec::with_capacity(len)
+                vec![0.0; len]
             }
         };
         drop(free);
-        values.resize(len, 0.0);
         Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols }
     }
 
@@ -95,7 +95,7 @@ impl Arena {
         let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
         free.push(values);
         if free.len() > KEPT {
-            let smallest = (0..free.len()).min_by_key(|&i| free[i].capacity()).expect("not empty");
+            let smallest = (0..free.len()).min_by_key(|&i| free[i].len()).expect("not empty");
             free.swap_remove(smallest);
         }
     }
