@@ -1,12 +1,13 @@
 //! Products of quantized activations with packed weights.
 
-use super::dot::{Dot, PortableDot};
+use super::dot::{Dot, MAX_ROWS, PortableDot};
 use super::format::super_at;
 use super::{GROUP, PackedMatrix, PackedType, QuantizedRows, TILE};
 use crate::Pool;
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
 use crate::simd::Simd;
+use std::ops::Range;
 
 /// One product: `out [m, n] = x [m, k] · weightᵀ (+ bias)`.
 pub struct Product<'a> {
@@ -22,8 +23,6 @@ pub struct Product<'a> {
 const TASK_BYTES: usize = 192 * 1024;
 /// Outputs in a task at most, so that small matrices are shared by many threads.
 const TASK_TILES: usize = 4;
-/// Rows that a tile of sums covers at most.
-const ROWS: usize = 6;
 
 /// Computes products of the same rows, on all threads at once.
 ///
@@ -55,6 +54,10 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
     });
 }
 
+/// How far before its use a single row's weight is asked for, which is bound by memory.
+const AHEAD_BYTES: usize = 4096;
+const CACHE_LINE: usize = 64;
+
 /// Where the outputs of one product go.
 struct Columns<'a> {
     out: Parts<f32>,
@@ -75,7 +78,11 @@ impl Columns<'_> {
                     *out = sum + bias;
                 }
             }
-            None => out.copy_from_slice(&sums[..count]),
+            // a whole tile is two or four vectors, where a length that is not known is a call
+            None => match out.first_chunk_mut::<TILE>() {
+                Some(tile) if count == TILE => *tile = *sums.first_chunk().expect("a whole tile"),
+                _ => out.copy_from_slice(&sums[..count]),
+            },
         }
     }
 }
@@ -161,16 +168,19 @@ unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
     end: usize,
     out: &Columns<'_>,
 ) {
-    for row in (0..x.rows()).step_by(ROWS) {
+    // as few turns as can be, and all about as long: 8 rows are 4 and 4, not 5 and 3
+    let turns = x.rows().div_ceil(D::ROWS);
+    for turn in 0..turns {
+        let rows = x.rows() * turn / turns..x.rows() * (turn + 1) / turns;
         let mut tile = start;
         while tile < end {
             // SAFETY: the caller's promise on the instruction set.
             unsafe {
                 if tile + T <= end {
-                    some_rows::<D, T, AFFINE>(x, row, w, tile, out);
+                    some_rows::<D, T, AFFINE>(x, rows.clone(), w, tile, out);
                     tile += T;
                 } else {
-                    some_rows::<D, 1, AFFINE>(x, row, w, tile, out);
+                    some_rows::<D, 1, AFFINE>(x, rows.clone(), w, tile, out);
                     tile += 1;
                 }
             }
@@ -178,24 +188,26 @@ unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
     }
 }
 
-/// Up to [`ROWS`] rows from `row` against `T` tiles from `tile`.
+/// Up to [`Dot::ROWS`] rows against `T` tiles from `tile`.
 #[inline(always)]
 unsafe fn some_rows<D: Dot, const T: usize, const AFFINE: bool>(
     x: &QuantizedRows,
-    row: usize,
+    rows: Range<usize>,
     w: PackedMatrix<'_>,
     tile: usize,
     out: &Columns<'_>,
 ) {
+    let row = rows.start;
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        match x.rows() - row {
+        match rows.len() {
             1 => block::<D, 1, T, AFFINE>(x, row, w, tile, out),
             2 => block::<D, 2, T, AFFINE>(x, row, w, tile, out),
             3 => block::<D, 3, T, AFFINE>(x, row, w, tile, out),
             4 => block::<D, 4, T, AFFINE>(x, row, w, tile, out),
             5 => block::<D, 5, T, AFFINE>(x, row, w, tile, out),
-            _ => block::<D, ROWS, T, AFFINE>(x, row, w, tile, out),
+            _ if D::ROWS == MAX_ROWS => block::<D, MAX_ROWS, T, AFFINE>(x, row, w, tile, out),
+            rows => unreachable!("{rows} rows at once"),
         }
     }
 }
@@ -222,8 +234,17 @@ unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
         // SAFETY: a tile has codes and scales of every group, a row activations of every group; `into` has a vector for
         // each part of each tile of each row.
         unsafe {
-            let correction: [i32; M] =
-                std::array::from_fn(|i| -packed.zero() * scales[i].1.get_unchecked(group));
+            let mut correction = [0; M];
+            for i in 0..M {
+                correction[i] = -packed.zero() * scales[i].1.get_unchecked(group);
+            }
+            if M == 1 {
+                let bytes = packed.group_code_bytes();
+                let ahead = tiles[0].0.as_ptr().wrapping_add(group * bytes + AHEAD_BYTES);
+                for line in (0..bytes).step_by(CACHE_LINE) {
+                    D::Float::prefetch(ahead.wrapping_add(line));
+                }
+            }
             let products = group_products::<D, M, T>(packed, &tiles, group, &xs, &correction);
             for t in 0..T {
                 for part in 0..TILE / lanes {
@@ -261,12 +282,15 @@ unsafe fn group_products<D: Dot, const M: usize, const T: usize>(
 ) -> [[D::Sums; T]; M] {
     // SAFETY: `group` is one of the tile's and of the rows'.
     unsafe {
-        let codes: [*const u8; T] =
-            std::array::from_fn(|t| tiles[t].0.as_ptr().add(group * packed.group_code_bytes()));
-        let xs: [*const u8; M] = std::array::from_fn(|i| xs[i].add(group * D::STEPS * 4));
+        let mut codes = [tiles[0].0.as_ptr(); T];
+        for t in 0..T {
+            codes[t] = tiles[t].0.as_ptr().add(group * packed.group_code_bytes());
+        }
+        let mut xs = *xs;
         let mut sums = [[D::start(correction[0]); T]; M];
-        for (sums, correction) in sums.iter_mut().zip(correction) {
-            *sums = [D::start(*correction); T];
+        for i in 0..M {
+            xs[i] = xs[i].add(group * D::STEPS * 4);
+            sums[i] = [D::start(correction[i]); T];
         }
         // two steps a turn: they read the same bytes, each its half of them
         for step in (0..D::STEPS).step_by(2) {
@@ -291,9 +315,9 @@ unsafe fn add_step<D: Dot, const M: usize, const T: usize>(
         for t in 1..T {
             loaded[t] = D::load(codes[t], step);
         }
-        for (sums, x) in sums.iter_mut().zip(xs) {
-            for (sum, codes) in sums.iter_mut().zip(loaded) {
-                *sum = D::add(*sum, codes, x.add(step * 4));
+        for i in 0..M {
+            for t in 0..T {
+                sums[i][t] = D::add(sums[i][t], loaded[t], xs[i].add(step * 4));
             }
         }
     }
