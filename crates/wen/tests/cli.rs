@@ -110,7 +110,8 @@ fn chat_answers_one_question() {
 #[test]
 fn bench_gives_a_table_and_json() {
     let model = path("qwen3-tied");
-    let sizes = ["--prompt", "16", "--generate", "4", "--repeat", "1", "--batch", "1", "--batch", "2"];
+    // long answers: the second must begin before the first is complete, also on a busy machine
+    let sizes = ["--prompt", "16", "--generate", "300", "--repeat", "1", "--batch", "1", "--batch", "2"];
     let table = stdout(wen(&[&["bench", &model][..], &sizes].concat()));
     assert!(table.contains("prefill") && table.contains("decode") && table.contains("memory"), "{table}");
     let json = stdout(wen(&[&["bench", &model, "--json"][..], &sizes].concat()));
@@ -129,7 +130,9 @@ fn completions_are_written_for_every_shell() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["chat", "serve", "inspect", "logits", "tokenize", "render", "bench", "completions"] {
+    for command in
+        ["chat", "serve", "inspect", "logits", "tokenize", "render", "bench", "eval", "completions"]
+    {
         let help = stdout(wen(&[command, "--help"]));
         assert!(help.contains(&format!("wen {command}")) && help.contains("Examples:"), "{command}: {help}");
     }
