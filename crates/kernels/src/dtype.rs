@@ -85,6 +85,12 @@ impl DType {
     }
 }
 
+/// The stored bytes of float32 values: those of [`DType::F32`].
+pub fn f32_bytes(values: &[f32]) -> &[u8] {
+    // SAFETY: the bytes are those of the slice, and every byte is valid as u8.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
 /// The 6-bit scale and minimum of sub-block `s`, below 8, in the 12 packed bytes of Q4_K and Q5_K.
 ///
 /// # Panics

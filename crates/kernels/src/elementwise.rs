@@ -8,7 +8,7 @@ use crate::simd::{MAX_LANES, Simd, simd_kernel};
 const GRAIN: usize = 16 * 1024;
 
 /// Calls `task(first_row, rows_values)` for runs of whole rows of `out`, on all threads.
-fn for_rows(pool: &Pool, out: &mut [f32], cols: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+pub(crate) fn for_rows(pool: &Pool, out: &mut [f32], cols: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
     if out.is_empty() {
         return;
     }

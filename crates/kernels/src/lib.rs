@@ -9,15 +9,19 @@
 //! keeps this bit for bit, and tests hold it to that.
 
 pub mod attention;
+pub mod attention_backward;
+pub mod backward;
 mod decode;
 pub mod dtype;
 pub mod elementwise;
+pub mod gemm;
 pub mod isa;
 pub mod matmul;
 pub mod packed;
 pub mod pool;
 pub mod probe;
 mod simd;
+pub mod softmax;
 
 pub use dtype::DType;
 pub use isa::Isa;

@@ -5,11 +5,14 @@ mod common;
 
 use common::{Random, matrix};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
+use kernels::attention_backward::{AttentionForward, attention_backward};
+use kernels::backward::{rms_norm_backward, silu_mul_backward};
+use kernels::gemm::{View, add_product};
 use kernels::matmul::{decode_row, matmul};
 use kernels::packed::{
     GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
 };
-use kernels::{DType, Isa, Pool, elementwise, isa};
+use kernels::{DType, Isa, Pool, elementwise, isa, softmax};
 
 /// What the kernels give on seeded inputs of odd sizes: exact results and rounded ones.
 fn everything() -> (Vec<f32>, Vec<f32>) {
@@ -37,6 +40,29 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let mut gate: Vec<f32> = x.iter().map(|v| v * 120.0).collect();
         elementwise::silu_mul(&pool, &mut gate, &out);
         rounded.extend(gate);
+    }
+    for (m, k, n) in [(1, 3, 5), (7, 300, 37)] {
+        let (a, b, mut out) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
+        let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&b[row * n..][..n]);
+        add_product(&pool, View::new(&a, k), &rows, n, &mut out);
+        rounded.extend(out);
+    }
+    for n in [1, 7, 33] {
+        let [x, dy, mut dx, mut dup] = [0; 4].map(|_| random.floats(3 * n));
+        let (weight, mut dweight) = (random.floats(n), random.floats(n));
+        rms_norm_backward(&pool, &x, &weight, 1e-3, &dy, Some(&mut dx), Some(&mut dweight));
+        silu_mul_backward(&pool, &x, &dy, &weight.repeat(3), Some(&mut dx), Some(&mut dup));
+        let mut log_probs = [0.0; 3];
+        softmax::log_probs(&pool, &mut dup, &[0; 3], &mut log_probs);
+        rounded.extend([&dx[..], &dweight, &dup, &log_probs].concat());
+    }
+    {
+        let shape = AttentionShape { heads: 4, scale: 0.3, window: Some(21) };
+        let [q, out, dout, mut dq] = [0; 4].map(|_| random.floats(40 * 4 * 20));
+        let [k, v, mut dk, mut dv] = [0; 4].map(|_| random.floats(40 * 2 * 20));
+        let forward = AttentionForward { q: &q, k: &k, v: &v, out: &out, kv_heads: 2, head_dim: 20, shape };
+        attention_backward(&pool, forward, &[37, 3], &dout, &mut dq, &mut dk, &mut dv);
+        rounded.extend([dq, dk, dv].concat());
     }
     for (dtype, head_dim) in [(DType::F32, 20), (DType::F16, 64), (DType::BF16, 128), (DType::Q8_0, 64)] {
         let layout = KvLayout { dtype, block_tokens: 16, kv_heads: 2, head_dim };
