@@ -4,13 +4,16 @@
 //! experts or a window), not in code.
 
 mod load;
+mod tensors;
+
+pub use tensors::TensorMut;
 
 use crate::Config;
 use crate::config::Frequencies;
 use crate::packing::Matrix;
 use kernels::attention::AttentionShape;
-use nn::ops::{self, RopeLayout};
-use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Weight};
+use nn::ops::{self, Lora, RopeLayout};
+use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Vector, Weight};
 
 /// A decoder-only language model.
 pub struct CausalLm {
@@ -18,14 +21,14 @@ pub struct CausalLm {
     frequencies: Frequencies,
     embed_tokens: Weight,
     layers: Vec<Layer>,
-    norm: Vec<f32>,
+    norm: Vector,
     lm_head: Weight,
 }
 
 struct Layer {
-    input_layernorm: Vec<f32>,
+    input_layernorm: Vector,
     self_attn: Attention,
-    post_attention_layernorm: Vec<f32>,
+    post_attention_layernorm: Vector,
     mlp: FeedForward,
 }
 
@@ -35,12 +38,12 @@ struct Attention {
     v_proj: Linear,
     o_proj: Linear,
     /// Norms of each head of the queries and the keys.
-    qk_norm: Option<(Vec<f32>, Vec<f32>)>,
+    qk_norm: Option<(Vector, Vector)>,
     shape: AttentionShape,
 }
 
 enum FeedForward {
-    Dense(Mlp),
+    Dense(Box<Mlp>),
     Experts(SparseMlp),
 }
 
@@ -58,9 +61,14 @@ struct SparseMlp {
     norm_topk_prob: bool,
 }
 
-struct Linear {
-    weight: Weight,
-    bias: Option<Vec<f32>>,
+/// A linear layer.
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Weight,
+    /// `[out]`.
+    pub bias: Option<Vector>,
+    /// What is added to its result by an adapter that is being trained, or served alone.
+    pub adapter: Option<Lora>,
 }
 
 /// What all layers of a step share.
@@ -133,26 +141,15 @@ impl CausalLm {
     /// The matrices that can be packed, in a fixed order. The routers of experts, which are small and decide much, are
     /// not among them.
     fn matrices(&mut self) -> Vec<Matrix<'_>> {
-        let mut linears: Vec<&mut Linear> = Vec::new();
-        for layer in &mut self.layers {
-            let attention = &mut layer.self_attn;
-            linears.extend([
-                &mut attention.q_proj,
-                &mut attention.k_proj,
-                &mut attention.v_proj,
-                &mut attention.o_proj,
-            ]);
-            let mlps = match &mut layer.mlp {
-                FeedForward::Dense(mlp) => std::slice::from_mut(mlp),
-                FeedForward::Experts(sparse) => &mut sparse.experts,
-            };
-            for mlp in mlps {
-                linears.extend([&mut mlp.gate_proj, &mut mlp.up_proj, &mut mlp.down_proj]);
-            }
-        }
-        let layers = linears.into_iter().map(|linear| Matrix { weight: &mut linear.weight, four_bits: true });
+        let linears = tensors::linears(&mut self.layers).into_iter();
+        let layers = linears.map(|(_, linear)| Matrix { weight: &mut linear.weight, four_bits: true });
         let ends = [&mut self.embed_tokens, &mut self.lm_head];
         layers.chain(ends.map(|weight| Matrix { weight, four_bits: false })).collect()
+    }
+
+    /// The matrix `[vocab, hidden]` that turns hidden states into logits.
+    pub fn head(&self) -> &Weight {
+        &self.lm_head
     }
 
     /// Logits `[rows, vocab]` of hidden states `[rows, hidden]`.
@@ -164,8 +161,7 @@ impl CausalLm {
 impl Attention {
     fn forward(&self, step: &Step<'_>, h: &Tensor, cache: &mut KvCache, layer: usize) -> Tensor {
         let Step { cx, batch, cos, sin, layout, eps } = step;
-        let [mut q, mut k, v] =
-            ops::linears(cx, h, [&self.q_proj, &self.k_proj, &self.v_proj].map(Linear::parts));
+        let [mut q, mut k, v] = Linear::forward_all(cx, h, [&self.q_proj, &self.k_proj, &self.v_proj]);
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = ops::rms_norm(cx, &q, q_norm, *eps);
             k = ops::rms_norm(cx, &k, k_norm, *eps);
@@ -188,7 +184,7 @@ impl FeedForward {
 
 impl Mlp {
     fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
-        let [gate, up] = ops::linears(cx, h, [&self.gate_proj, &self.up_proj].map(Linear::parts));
+        let [gate, up] = Linear::forward_all(cx, h, [&self.gate_proj, &self.up_proj]);
         self.down_proj.forward(cx, &ops::swiglu(cx, gate, &up))
     }
 }
@@ -196,46 +192,37 @@ impl Mlp {
 impl SparseMlp {
     fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
         let scores = ops::linear(cx, h, &self.gate, None);
-        let mut rows: Vec<Vec<(usize, f32)>> = vec![Vec::new(); self.experts.len()];
-        for row in 0..h.rows() {
-            for (expert, weight) in self.route(scores.row(row)) {
-                rows[expert].push((row, weight));
-            }
+        let routing = ops::route(cx, &scores, self.used, self.norm_topk_prob);
+        // of each expert its tokens, and which of a token's experts it is
+        let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.experts.len()];
+        for (row, chosen) in routing.experts.iter().enumerate() {
+            chosen.iter().enumerate().for_each(|(slot, &expert)| places[expert].push((row, slot)));
         }
         let mut out = cx.uninit(h.rows(), h.cols());
         out.values_mut().fill(0.0);
-        for (expert, routed) in self.experts.iter().zip(&rows).filter(|(_, routed)| !routed.is_empty()) {
-            let chosen: Vec<usize> = routed.iter().map(|&(row, _)| row).collect();
-            let y = expert.forward(cx, &ops::select_rows(cx, h, &chosen));
-            for (i, &(row, weight)) in routed.iter().enumerate() {
-                let sum = &mut out.values_mut()[row * h.cols()..(row + 1) * h.cols()];
-                sum.iter_mut().zip(y.row(i)).for_each(|(sum, y)| *sum += weight * y);
-            }
+        for (expert, places) in self.experts.iter().zip(&places).filter(|(_, places)| !places.is_empty()) {
+            let rows: Vec<usize> = places.iter().map(|&(row, _)| row).collect();
+            let y = expert.forward(cx, &ops::select_rows(cx, h, &rows));
+            out = ops::add_weighted_rows(cx, out, &y, &routing.weights, places);
         }
         out
-    }
-
-    /// The experts of a token and their weights: the largest of a softmax over all experts.
-    fn route(&self, scores: &[f32]) -> Vec<(usize, f32)> {
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exps: Vec<f32> = scores.iter().map(|s| (s - max).exp()).collect();
-        let sum: f32 = exps.iter().sum();
-        let mut order: Vec<usize> = (0..exps.len()).collect();
-        order.sort_by(|&a, &b| exps[b].total_cmp(&exps[a]));
-        order.truncate(self.used);
-        let top: f32 = order.iter().map(|&e| exps[e]).sum();
-        let total = if self.norm_topk_prob { top } else { sum };
-        order.into_iter().map(|e| (e, exps[e] / total)).collect()
     }
 }
 
 impl Linear {
-    fn parts(&self) -> (&Weight, Option<&[f32]>) {
-        (&self.weight, self.bias.as_deref())
+    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
+        let [out] = Linear::forward_all(cx, x, [self]);
+        out
     }
 
-    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
-        ops::linear(cx, x, &self.weight, self.bias.as_deref())
+    /// The results of several layers for the same `x`.
+    fn forward_all<const N: usize>(cx: &Context, x: &Tensor, linears: [&Linear; N]) -> [Tensor; N] {
+        let outs = ops::linears(cx, x, linears.map(|l| (&l.weight, l.bias.as_ref())));
+        let mut adapters = linears.into_iter().map(|l| l.adapter.as_ref());
+        outs.map(|out| match adapters.next().flatten() {
+            Some(adapter) => ops::lora(cx, out, x, adapter),
+            None => out,
+        })
     }
 }
 

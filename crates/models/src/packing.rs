@@ -287,14 +287,14 @@ mod tests {
     fn four_bits_are_used_where_they_cost_little() {
         let normal = |i: usize| ((i * 7919 % 1009) as f32 / 1009.0 - 0.5) * 0.1;
         let mut spiky: Vec<f32> = (0..64 * 256).map(normal).collect();
-        let plain = Weight::from_f32(&spiky, 64, 256);
+        let plain = Weight::from_f32(&spiky[..], 64, 256);
         spiky.iter_mut().step_by(32).for_each(|v| *v *= 40.0);
         let error = |weight: &Weight, packed: PackedType| {
             let mut bytes = vec![0; packed.matrix_bytes(64, 256).unwrap()];
             pack_matrix(weight, packed, &Pool::new(1), &mut bytes)
         };
         assert!(error(&plain, PackedType::Int4) < INT4_ERROR);
-        let spiky = Weight::from_f32(&spiky, 64, 256);
+        let spiky = Weight::from_f32(&spiky[..], 64, 256);
         assert!(error(&spiky, PackedType::Int8) < INT8_ERROR);
     }
 }

@@ -32,6 +32,23 @@ impl Batch {
         self.sequences.push(SequenceSlice { len: tokens.len(), past, blocks });
     }
 
+    /// Whole sequences one after another, each in blocks of its own: what a training step computes.
+    pub fn packed<'a>(sequences: impl IntoIterator<Item = &'a [u32]>, block_tokens: usize) -> Batch {
+        let mut batch = Batch::default();
+        let mut next = 0;
+        for tokens in sequences {
+            let blocks = next..next + tokens.len().div_ceil(block_tokens) as u32;
+            next = blocks.end;
+            batch.push(tokens, 0, blocks.collect());
+        }
+        batch
+    }
+
+    /// Cache blocks that all sequences hold together.
+    pub fn blocks(&self) -> usize {
+        self.sequences.iter().map(|s| s.blocks.len()).sum()
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.tokens.len()

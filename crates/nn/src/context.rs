@@ -1,8 +1,10 @@
-//! Where operations run.
+//! Where operations run, and whether they keep what a backward pass needs.
 
+use crate::tape::{Gradients, Pass, Tape};
 use crate::tensor::{Arena, Tensor};
 use kernels::Pool;
 use kernels::packed::QuantizedRows;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The device of a computation: its threads and its memory for activations. One per engine thread; the
@@ -11,12 +13,26 @@ pub struct Context {
     pool: Arc<Pool>,
     arena: Arena,
     quantized: Mutex<QuantizedRows>,
+    recorder: Option<Recorder>,
+}
+
+/// What a context has that records.
+#[derive(Default)]
+struct Recorder {
+    tape: Mutex<Tape>,
+    /// The state of the next random choice (dropout).
+    seed: AtomicU64,
 }
 
 impl Context {
-    /// A context that computes on `pool`.
+    /// A context that computes on `pool` and keeps nothing.
     pub fn new(pool: Arc<Pool>) -> Context {
-        Context { pool, arena: Arena::default(), quantized: Mutex::default() }
+        Context { pool, arena: Arena::default(), quantized: Mutex::default(), recorder: None }
+    }
+
+    /// A context whose operations keep what their backward needs, until [`Self::backward`].
+    pub fn recording(pool: Arc<Pool>) -> Context {
+        Context { arena: Arena::for_training(), recorder: Some(Recorder::default()), ..Context::new(pool) }
     }
 
     /// The threads.
@@ -32,5 +48,53 @@ impl Context {
     /// A matrix whose values are unspecified until written.
     pub fn uninit(&self, rows: usize, cols: usize) -> Tensor {
         self.arena.take(rows, cols)
+    }
+
+    /// Whether operations record.
+    pub(crate) fn records(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Puts the step whose result is `out` on the tape. `backward` gets the gradient of `out`.
+    ///
+    /// # Panics
+    /// When the context does not record.
+    pub(crate) fn record(
+        &self,
+        out: &mut Tensor,
+        backward: impl FnOnce(&mut Pass<'_>, &Tensor) + Send + 'static,
+    ) {
+        let recorder = self.recorder.as_ref().expect("only a context that records is asked to");
+        let mut tape = recorder.tape.lock().unwrap_or_else(|e| e.into_inner());
+        tape.push(out, Box::new(backward));
+    }
+
+    /// Sets where the random choices (dropout) of the next forward pass begin: the same seed makes the same choices.
+    pub fn set_seed(&self, seed: u64) {
+        if let Some(recorder) = &self.recorder {
+            recorder.seed.store(seed, Ordering::Relaxed);
+        }
+    }
+
+    /// The seed of one random choice; the next one is another.
+    pub(crate) fn next_seed(&self) -> u64 {
+        // an odd constant far from the one that the hash of an element's place steps by
+        const STEP: u64 = 0xd134_2543_de82_ef95;
+        self.recorder.as_ref().map_or(0, |recorder| recorder.seed.fetch_add(STEP, Ordering::Relaxed))
+    }
+
+    /// Runs what was recorded backwards and forgets it. `ends` are results of the forward pass with their gradients;
+    /// those of the trainable parameters are added to `gradients`.
+    pub fn backward(&self, ends: Vec<(Tensor, Tensor)>, gradients: &mut Gradients) {
+        let Some(recorder) = &self.recorder else { return };
+        let tape = std::mem::take(&mut *recorder.tape.lock().unwrap_or_else(|e| e.into_inner()));
+        tape.backward(self, ends, gradients);
+    }
+
+    /// Forgets what was recorded, for a forward pass without a backward one.
+    pub fn discard(&self) {
+        if let Some(recorder) = &self.recorder {
+            std::mem::take(&mut *recorder.tape.lock().unwrap_or_else(|e| e.into_inner()));
+        }
     }
 }

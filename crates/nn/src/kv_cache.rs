@@ -47,6 +47,8 @@ pub struct KvCache {
     shape: KvCacheShape,
     /// Of each layer all keys, then all values.
     memory: MmapMut,
+    /// Layers that the memory is for: all, or one after another the same.
+    own_layers: usize,
 }
 
 impl KvCache {
@@ -55,9 +57,23 @@ impl KvCache {
     /// # Errors
     /// When the system does not give that much address space.
     pub fn new(shape: KvCacheShape) -> io::Result<KvCache> {
-        let bytes = shape.bytes_per_block().and_then(|bytes| bytes.checked_mul(shape.blocks));
+        KvCache::with_layers(shape, shape.layers)
+    }
+
+    /// A cache in which each layer overwrites the one before. Enough for steps that no later one continues, as in
+    /// training.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn passing(shape: KvCacheShape) -> io::Result<KvCache> {
+        KvCache::with_layers(shape, 1)
+    }
+
+    fn with_layers(shape: KvCacheShape, own_layers: usize) -> io::Result<KvCache> {
+        let own = KvCacheShape { layers: own_layers, ..shape };
+        let bytes = own.bytes_per_block().and_then(|bytes| bytes.checked_mul(shape.blocks));
         let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        Ok(KvCache { shape, memory: MmapMut::map_anon(bytes.max(1))? })
+        Ok(KvCache { shape, memory: MmapMut::map_anon(bytes.max(1))?, own_layers })
     }
 
     /// What it was made with.
@@ -77,6 +93,7 @@ impl KvCache {
     /// The keys and the values of a layer.
     pub(crate) fn layer(&mut self, layer: usize) -> (&mut [u8], &mut [u8]) {
         let part = self.shape.layout().block_bytes() * self.shape.blocks;
+        let layer = layer % self.own_layers.max(1);
         self.memory[2 * layer * part..][..2 * part].split_at_mut(part)
     }
 }

@@ -4,12 +4,13 @@
 //! `[tokens, features]` ([`Tensor`]); weights stay in their storage type ([`Weight`]). Operations take their
 //! inputs by value where they may reuse them: a tensor that nobody else holds is changed in place, one that
 //! is shared is copied first. That is what lets the same definition run eagerly when serving and keep its
-//! activations when training.
+//! activations when training: with a context that records, each operation puts its backward on a [`tape`].
 
 pub mod batch;
 pub mod context;
 pub mod kv_cache;
 pub mod ops;
+pub mod tape;
 pub mod tensor;
 pub mod weight;
 
@@ -18,5 +19,6 @@ pub use context::Context;
 pub use kernels::DType;
 pub use kernels::packed::PackedType;
 pub use kv_cache::{KvCache, KvCacheShape};
+pub use tape::{Gradients, ParameterId};
 pub use tensor::Tensor;
-pub use weight::{Bytes, MatrixSource, Weight, WeightError, WeightFormat};
+pub use weight::{Bytes, MatrixSource, Vector, Weight, WeightError, WeightFormat};

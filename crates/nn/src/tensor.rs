@@ -1,5 +1,6 @@
 //! Activations and the memory they live in.
 
+use crate::tape::NodeId;
 use std::sync::{Arc, Mutex};
 
 /// A float32 matrix `[rows, cols]`, row-major. Cloning shares the values; writing to shared values copies them.
@@ -8,6 +9,8 @@ pub struct Tensor {
     buffer: Arc<Buffer>,
     rows: usize,
     cols: usize,
+    /// Its place on the tape, if a gradient flows to it.
+    node: Option<NodeId>,
 }
 
 impl Tensor {
@@ -17,7 +20,7 @@ impl Tensor {
     /// When `values` is not `rows * cols` long.
     pub fn from_vec(values: Vec<f32>, rows: usize, cols: usize) -> Tensor {
         assert_eq!(values.len(), rows * cols);
-        Tensor { buffer: Arc::new(Buffer { values, arena: Arena::default() }), rows, cols }
+        Tensor { buffer: Arc::new(Buffer { values, arena: Arena::default() }), rows, cols, node: None }
     }
 
     /// Number of rows, usually tokens.
@@ -45,10 +48,22 @@ impl Tensor {
         if Arc::get_mut(&mut self.buffer).is_none() {
             let mut copy = self.buffer.arena.take(self.rows, self.cols);
             copy.values_mut().copy_from_slice(self.values());
+            copy.node = self.node;
             *self = copy;
         }
         let len = self.rows * self.cols;
         &mut Arc::get_mut(&mut self.buffer).expect("just made unique").values[..len]
+    }
+}
+
+impl Tensor {
+    /// Its place on the tape; `None` where no gradient flows to it.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node
+    }
+
+    pub(crate) fn set_node(&mut self, node: NodeId) {
+        self.node = Some(node);
     }
 }
 
@@ -65,17 +80,40 @@ impl Drop for Buffer {
 }
 
 /// Buffers of dropped tensors, kept for the next ones: a step allocates only the first time.
-#[derive(Clone, Default)]
-pub(crate) struct Arena(Arc<Mutex<Vec<Vec<f32>>>>);
+#[derive(Clone)]
+pub(crate) struct Arena(Arc<Free>);
 
-/// Buffers kept at most; a step holds fewer at once.
+struct Free {
+    buffers: Mutex<Vec<Vec<f32>>>,
+    /// Buffers kept at most.
+    kept: usize,
+}
+
+/// Buffers that an eager context keeps; a step holds fewer at once.
 const KEPT: usize = 24;
+/// Buffers that a recording context keeps: some 20 for each layer of a large model.
+const KEPT_FOR_TRAINING: usize = 2048;
+
+impl Default for Arena {
+    fn default() -> Arena {
+        Arena::keeping(KEPT)
+    }
+}
 
 impl Arena {
+    /// For the activations of a whole forward pass, which all come back in the backward pass.
+    pub(crate) fn for_training() -> Arena {
+        Arena::keeping(KEPT_FOR_TRAINING)
+    }
+
+    fn keeping(kept: usize) -> Arena {
+        Arena(Arc::new(Free { buffers: Mutex::default(), kept }))
+    }
+
     /// A matrix of unspecified values.
     pub(crate) fn take(&self, rows: usize, cols: usize) -> Tensor {
         let len = rows * cols;
-        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = self.0.buffers.lock().unwrap_or_else(|e| e.into_inner());
         let smallest_fit = (0..free.len()).filter(|&i| free[i].len() >= len).min_by_key(|&i| free[i].len());
         let values = match smallest_fit {
             Some(i) => free.swap_remove(i),
@@ -88,13 +126,13 @@ impl Arena {
             }
         };
         drop(free);
-        Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols }
+        Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols, node: None }
     }
 
     fn give(&self, values: Vec<f32>) {
-        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = self.0.buffers.lock().unwrap_or_else(|e| e.into_inner());
         free.push(values);
-        if free.len() > KEPT {
+        if free.len() > self.0.kept {
             let smallest = (0..free.len()).min_by_key(|&i| free[i].len()).expect("not empty");
             free.swap_remove(smallest);
         }

@@ -1,6 +1,8 @@
 //! Parameters in their storage type.
 
+use crate::tape::ParameterId;
 use kernels::DType;
+use kernels::dtype::f32_bytes;
 use kernels::matmul::{Matrix, decode_row};
 use kernels::packed::{PackedMatrix, PackedType, TILE};
 use std::ops::Range;
@@ -12,12 +14,58 @@ pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// A parameter matrix `[rows, cols]` (out, in), or a vector as one row. Cheap to clone: it points into its file.
 #[derive(Clone)]
 pub struct Weight {
-    bytes: Bytes,
-    range: Range<usize>,
+    storage: Storage,
     format: WeightFormat,
     rows: usize,
     cols: usize,
     source: Option<Arc<dyn MatrixSource>>,
+    parameter: Option<ParameterId>,
+}
+
+/// Where the values of a weight are.
+#[derive(Clone)]
+enum Storage {
+    /// In a file, or memory laid out as in one.
+    Bytes(Bytes, Range<usize>),
+    /// In float32 memory of their own, which training may change.
+    Values(Arc<Vec<f32>>),
+}
+
+/// A float32 parameter vector: the weight of a norm, or a bias. Cheap to clone.
+#[derive(Clone)]
+pub struct Vector {
+    values: Arc<Vec<f32>>,
+    parameter: Option<ParameterId>,
+}
+
+impl Vector {
+    /// A vector of these values, which training leaves as they are.
+    pub fn new(values: Vec<f32>) -> Vector {
+        Vector { values: Arc::new(values), parameter: None }
+    }
+
+    /// The vector as parameter `id` of a training run.
+    pub fn trainable(self, id: ParameterId) -> Vector {
+        Vector { parameter: Some(id), ..self }
+    }
+
+    /// Which parameter it is, if it is trained.
+    pub fn parameter(&self) -> Option<ParameterId> {
+        self.parameter
+    }
+
+    /// The values, writable; copied first when another vector shares them.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        Arc::<Vec<f32>>::make_mut(&mut self.values)
+    }
+}
+
+impl std::ops::Deref for Vector {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
 }
 
 /// A matrix that a file holds in a form of its own. Products are made with what it is turned into: packed weights, or
@@ -155,23 +203,56 @@ impl Weight {
         if needed != Some(found) {
             return Err(WeightError::Size { rows, cols, format, needed, found });
         }
-        Ok(Weight { bytes, range, format, rows, cols, source: None })
+        Ok(Weight {
+            storage: Storage::Bytes(bytes, range),
+            format,
+            rows,
+            cols,
+            source: None,
+            parameter: None,
+        })
     }
 
     /// The matrix `[rows, cols]` of `source`, as float32 rows that are decoded when they are first used.
     pub fn from_source(source: Arc<dyn MatrixSource>, rows: usize, cols: usize) -> Weight {
         let range = 0..rows * cols * size_of::<f32>();
         let bytes = Arc::new(Decoded { source: source.clone(), rows, cols, bytes: OnceLock::new() });
-        Weight { bytes, range, format: WeightFormat::Rows(DType::F32), rows, cols, source: Some(source) }
+        let (storage, format) = (Storage::Bytes(bytes, range), WeightFormat::Rows(DType::F32));
+        Weight { storage, format, rows, cols, source: Some(source), parameter: None }
     }
 
     /// A float32 matrix that owns its values.
-    pub fn from_f32(values: &[f32], rows: usize, cols: usize) -> Weight {
+    ///
+    /// # Panics
+    /// When they are not `rows * cols`.
+    pub fn from_f32(values: impl Into<Vec<f32>>, rows: usize, cols: usize) -> Weight {
+        let values = values.into();
         assert_eq!(values.len(), rows * cols);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let range = 0..bytes.len();
-        let format = WeightFormat::Rows(DType::F32);
-        Weight { bytes: Arc::new(bytes), range, format, rows, cols, source: None }
+        let (storage, format) = (Storage::Values(Arc::new(values)), WeightFormat::Rows(DType::F32));
+        Weight { storage, format, rows, cols, source: None, parameter: None }
+    }
+
+    /// The matrix in float32 as parameter `id` of a training run.
+    pub fn trainable(&self, id: ParameterId) -> Weight {
+        let weight = match &self.storage {
+            Storage::Values(_) => self.clone(),
+            Storage::Bytes(..) => Weight::from_f32(self.to_f32(), self.rows, self.cols),
+        };
+        Weight { parameter: Some(id), ..weight }
+    }
+
+    /// Which parameter it is, if it is trained.
+    pub fn parameter(&self) -> Option<ParameterId> {
+        self.parameter
+    }
+
+    /// The values, writable, of a matrix that owns them ([`Self::from_f32`], [`Self::trainable`]); copied first when
+    /// another weight shares them.
+    pub fn values_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.storage {
+            Storage::Values(values) => Some(Arc::<Vec<f32>>::make_mut(values)),
+            Storage::Bytes(..) => None,
+        }
     }
 
     /// Output features.
@@ -191,7 +272,11 @@ impl Weight {
 
     /// Whether this and `other` are the same stored matrix.
     pub fn is_same(&self, other: &Weight) -> bool {
-        Arc::ptr_eq(&self.bytes, &other.bytes) && self.range == other.range
+        match (&self.storage, &other.storage) {
+            (Storage::Bytes(a, from), Storage::Bytes(b, to)) => Arc::ptr_eq(a, b) && from == to,
+            (Storage::Values(a), Storage::Values(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 
     /// Where its values come from, when that is not [`Self::bytes`].
@@ -201,12 +286,19 @@ impl Weight {
 
     /// Stored size in bytes: in the file, where it has a form of its own there.
     pub fn byte_len(&self) -> usize {
-        self.source.as_ref().map_or(self.range.len(), |source| source.byte_len())
+        match (&self.source, &self.storage) {
+            (Some(source), _) => source.byte_len(),
+            (None, Storage::Bytes(_, range)) => range.len(),
+            (None, Storage::Values(values)) => size_of_val(values.as_slice()),
+        }
     }
 
     /// The stored bytes.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.bytes).as_ref()[self.range.clone()]
+        match &self.storage {
+            Storage::Bytes(bytes, range) => &(**bytes).as_ref()[range.clone()],
+            Storage::Values(values) => f32_bytes(values),
+        }
     }
 
     /// The stored values as the kernels take them.

@@ -5,7 +5,7 @@ use crate::Config;
 use crate::checkpoint::{Checkpoint, CheckpointError, NameList};
 use crate::config::GroupQuantization;
 use kernels::attention::AttentionShape;
-use nn::Weight;
+use nn::{Vector, Weight};
 
 impl CausalLm {
     /// The model of `config` with the weights of `checkpoint`. Matrices stay in the mapped files; norms and biases
@@ -65,12 +65,12 @@ impl Loader<'_> {
             post_attention_layernorm: self
                 .vector(&format!("{prefix}.post_attention_layernorm.weight"), c.hidden_size),
             mlp: match sparse {
-                None => FeedForward::Dense(self.mlp(
+                None => FeedForward::Dense(Box::new(self.mlp(
                     &format!("{prefix}.mlp"),
                     c.hidden_size,
                     c.intermediate_size,
                     c.mlp_bias,
-                )),
+                ))),
                 Some(experts) => FeedForward::Experts(SparseMlp {
                     gate: self.weight(&format!("{prefix}.mlp.gate.weight"), experts.count, c.hidden_size),
                     experts: (0..experts.count)
@@ -117,6 +117,7 @@ impl Loader<'_> {
         Linear {
             weight: self.weight(&format!("{prefix}.weight"), rows, cols),
             bias: bias.then(|| self.vector(&format!("{prefix}.bias"), rows)),
+            adapter: None,
         }
     }
 
@@ -124,16 +125,16 @@ impl Loader<'_> {
         let weight = self.checkpoint.matrix(name, self.quantization, rows, cols);
         weight.unwrap_or_else(|error| {
             self.note(name, error);
-            Weight::from_f32(&[], 0, 0)
+            Weight::from_f32(Vec::new(), 0, 0)
         })
     }
 
-    fn vector(&mut self, name: &str, len: usize) -> Vec<f32> {
+    fn vector(&mut self, name: &str, len: usize) -> Vector {
         let vector = self.checkpoint.vector(name, len);
-        vector.unwrap_or_else(|error| {
+        Vector::new(vector.unwrap_or_else(|error| {
             self.note(name, error);
             Vec::new()
-        })
+        }))
     }
 
     fn note(&mut self, name: &str, error: CheckpointError) {

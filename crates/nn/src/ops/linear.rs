@@ -1,0 +1,180 @@
+//! Products with weight matrices, and low-rank adapters beside them.
+
+use crate::tape::Pass;
+use crate::weight::Stored;
+use crate::{Context, Tensor, Vector, Weight};
+use kernels::backward::dropout;
+use kernels::gemm::{View, add_product};
+use kernels::matmul;
+use kernels::packed::{Product, matmul_packed};
+
+/// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
+///
+/// Backward: `dx += dy · weight` for a weight of any format, `dweight += dyᵀ · x` and `dbias += Σ dy` for those that are
+/// trained. Keeps `x` only for a weight that is trained.
+pub fn linear(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>) -> Tensor {
+    let [out] = linears(cx, x, [(weight, bias)]);
+    out
+}
+
+/// Several products of the same `x`, each as [`linear`]. Where all weights are packed, `x` is quantized once and the
+/// threads share the work of all.
+pub fn linears<const N: usize>(
+    cx: &Context,
+    x: &Tensor,
+    weights: [(&Weight, Option<&Vector>); N],
+) -> [Tensor; N] {
+    let mut outs = products(cx, x, weights);
+    if cx.records() {
+        for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
+            record(cx, x, weight, bias, out);
+        }
+    }
+    outs
+}
+
+/// [`linears`] that is not recorded.
+pub(super) fn products<const N: usize>(
+    cx: &Context,
+    x: &Tensor,
+    weights: [(&Weight, Option<&Vector>); N],
+) -> [Tensor; N] {
+    let mut outs = weights.map(|(weight, _)| {
+        assert_eq!(x.cols(), weight.cols(), "input features match the weight");
+        cx.uninit(x.rows(), weight.rows())
+    });
+    let mut products = Vec::with_capacity(N);
+    for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
+        let bias = bias.map(|bias| &**bias);
+        match weight.stored() {
+            Stored::Rows(matrix) => matmul::matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
+            Stored::Packed(weight) => products.push(Product { weight, bias, out: out.values_mut() }),
+        }
+    }
+    if !products.is_empty() {
+        let mut quantized = cx.quantized();
+        quantized.quantize(cx.pool(), x.values(), x.cols());
+        matmul_packed(cx.pool(), &quantized, &mut products);
+    }
+    outs
+}
+
+fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out: &mut Tensor) {
+    let bias = bias.and_then(Vector::parameter);
+    if x.node().is_none() && weight.parameter().is_none() && bias.is_none() {
+        return;
+    }
+    let (node, rows) = (x.node(), x.rows());
+    let x = weight.parameter().map(|_| x.clone());
+    let weight = weight.clone();
+    cx.record(out, move |pass, dy| {
+        if let Some(id) = bias {
+            let sum = pass.gradients.sum(id, weight.rows());
+            for dy in dy.values().chunks_exact(weight.rows()) {
+                sum.iter_mut().zip(dy).for_each(|(s, d)| *s += d);
+            }
+        }
+        if let Some(x) = &x {
+            weight_gradient(pass, &weight, dy.values(), x.values());
+        }
+        if node.is_some() {
+            let mut dx = pass.take(node, rows, weight.cols());
+            input_gradient(pass.cx, &weight, dy.values(), dx.values_mut());
+            pass.put(node, dx);
+        }
+    });
+}
+
+/// `dx [n, in] += dy [n, out] · weight [out, in]`, whatever the weight's format: its rows are decoded to float32 once.
+pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &[f32], dx: &mut [f32]) {
+    let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
+    add_product(cx.pool(), View::new(dy, weight.rows()), &rows, weight.cols(), dx);
+}
+
+/// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
+pub(super) fn weight_gradient(pass: &mut Pass<'_>, weight: &Weight, dy: &[f32], x: &[f32]) {
+    let Some(id) = weight.parameter() else { return };
+    let sum = pass.gradients.sum(id, weight.rows() * weight.cols());
+    outer_product(pass.cx, weight, dy, x, sum);
+}
+
+/// `sum [out, in] += dy [n, out]ᵀ · x [n, in]`.
+pub(super) fn outer_product(cx: &Context, weight: &Weight, dy: &[f32], x: &[f32], sum: &mut [f32]) {
+    let cols = weight.cols();
+    let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&x[row * cols..][..cols]);
+    add_product(cx.pool(), View::new(dy, weight.rows()).transposed(), &rows, cols, sum);
+}
+
+/// A low-rank adapter of a [`linear`] (LoRA, arXiv:2106.09685).
+#[derive(Clone)]
+pub struct Lora {
+    /// `[rank, in]`.
+    pub a: Weight,
+    /// `[out, rank]`.
+    pub b: Weight,
+    /// Factor of what it adds: `alpha / rank`, or `alpha / sqrt(rank)` (rsLoRA, arXiv:2312.03732).
+    pub scale: f32,
+    /// Share of its inputs that are zero while recording; the others grow by `1 / (1 - dropout)`.
+    pub dropout: f32,
+}
+
+/// `y + scale · (x · aᵀ) · bᵀ`: adds to `y [n, out]`, the product of `x [n, in]`, what the adapter makes of `x`.
+///
+/// Backward: with `h = scale · x aᵀ` and `dh = scale · dy b`, `db += dyᵀ h`, `da += dhᵀ x`, `dx += dh a`. Keeps `x` and `h`.
+pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
+    let dropped = (cx.records() && adapter.dropout > 0.0).then(|| cx.next_seed());
+    let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
+    let [mut h] = products(cx, &input, [(&adapter.a, None)]);
+    h.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
+    let [added] = products(cx, &h, [(&adapter.b, None)]);
+    let node = y.node();
+    kernels::elementwise::add_assign(cx.pool(), y.values_mut(), added.values());
+    let trained = adapter.a.parameter().is_some() || adapter.b.parameter().is_some();
+    if cx.records() && (node.is_some() || x.node().is_some() || trained) {
+        let (x, adapter) = (x.clone(), adapter.clone());
+        cx.record(&mut y, move |pass, dy| {
+            pass.put(node, dy.clone());
+            lora_backward(pass, dy, &x, &h, &adapter, dropped);
+        });
+    }
+    y
+}
+
+fn lora_backward(
+    pass: &mut Pass<'_>,
+    dy: &Tensor,
+    x: &Tensor,
+    h: &Tensor,
+    adapter: &Lora,
+    dropped: Option<u64>,
+) {
+    let cx = pass.cx;
+    weight_gradient(pass, &adapter.b, dy.values(), h.values());
+    let mut dh = pass.take(None, h.rows(), h.cols());
+    input_gradient(cx, &adapter.b, dy.values(), dh.values_mut());
+    dh.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
+    let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
+    weight_gradient(pass, &adapter.a, dh.values(), input.values());
+    if x.node().is_none() {
+        return;
+    }
+    match dropped {
+        None => {
+            let mut dx = pass.take(x.node(), x.rows(), x.cols());
+            input_gradient(cx, &adapter.a, dh.values(), dx.values_mut());
+            pass.put(x.node(), dx);
+        }
+        Some(seed) => {
+            let mut dx = pass.take(None, x.rows(), x.cols());
+            input_gradient(cx, &adapter.a, dh.values(), dx.values_mut());
+            pass.put(x.node(), drop_out(cx, &dx, adapter.dropout, seed));
+        }
+    }
+}
+
+/// `x` with the share `rate` of its values zero, and the others larger. The gradient goes the same way.
+fn drop_out(cx: &Context, x: &Tensor, rate: f32, seed: u64) -> Tensor {
+    let mut out = cx.uninit(x.rows(), x.cols());
+    dropout(cx.pool(), x.values(), rate, seed, out.values_mut());
+    out
+}
