@@ -10,6 +10,7 @@ pub mod mapped_file;
 pub mod metadata;
 mod names;
 pub mod safetensors;
+pub mod writer;
 
 pub use gguf::GgufError;
 pub use mapped_file::FileError;

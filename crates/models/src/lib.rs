@@ -2,6 +2,7 @@
 //!
 //! [`Model::open`] reads a Hugging Face directory or a GGUF file into everything that serving needs.
 
+pub mod adapter;
 pub mod causal_lm;
 pub mod chat;
 pub mod checkpoint;
@@ -11,6 +12,7 @@ pub mod model;
 pub mod packing;
 pub mod tokenizer;
 
+pub use adapter::Adapter;
 pub use causal_lm::CausalLm;
 pub use checkpoint::Checkpoint;
 pub use config::Config;

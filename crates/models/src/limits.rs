@@ -58,3 +58,9 @@ pub const MAX_CHAT_TEMPLATE_BYTES: u64 = 1 << 20;
 
 /// End tokens of a model. Published files have one to five.
 pub const MAX_EOS_TOKENS: usize = 64;
+
+/// Bytes of an adapter's weights. Rank 256 on all layers of a 32B model, in float32, takes 4 GB.
+pub const MAX_ADAPTER_BYTES: u64 = 8 << 30;
+
+/// Rank of an adapter. Those in use have 4 to 256.
+pub const MAX_ADAPTER_RANK: usize = 4_096;
