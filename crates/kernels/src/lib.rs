@@ -17,6 +17,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod isa;
 pub mod matmul;
+pub mod optimizer;
 pub mod packed;
 pub mod pool;
 pub mod probe;

@@ -1,0 +1,16 @@
+//! Training of the models that serve: losses, optimisers, parameters, adapters.
+//!
+//! A step is: [`objective`] runs the model forward over packed examples with a context that records, and backward into
+//! [`nn::Gradients`]; [`Optimizer::step`] moves the [`Parameters`] against them. The model is the one that serves; what is
+//! trained of it is marked in it.
+
+pub mod objective;
+pub mod optimizer;
+pub mod parameters;
+pub mod random;
+pub mod schedule;
+
+pub use objective::Example;
+pub use optimizer::{AdamW, Optimizer};
+pub use parameters::{LoraTargets, Parameters, TargetError};
+pub use schedule::Schedule;
