@@ -1,9 +1,11 @@
-//! Training of the models that serve: losses, optimisers, parameters, adapters.
+//! Training of the models that serve: datasets, losses, optimisers, parameters, runs and their checkpoints.
 //!
 //! A step is: [`objective`] runs the model forward over packed examples with a context that records, and backward into
 //! [`nn::Gradients`]; [`Optimizer::step`] moves the [`Parameters`] against them. The model is the one that serves; what is
 //! trained of it is marked in it.
 
+pub mod data;
+pub mod limits;
 pub mod objective;
 pub mod optimizer;
 pub mod parameters;
