@@ -358,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn the_example_recipe_has_every_key_with_its_default() {
+        let text = include_str!("../../../recipes/adapter.toml");
+        let recipe = Recipe::parse(text, &[]).unwrap();
+        let Recipe { model, output, data, .. } = recipe.clone();
+        assert_eq!(recipe, Recipe { model, output, data, ..Recipe::default() });
+        assert_eq!(recipe.data.max_tokens, Data::default().max_tokens);
+        let written: toml::Table = text.parse().unwrap();
+        assert_eq!(keys(&written, ""), keys(&toml::Table::try_from(Recipe::default()).unwrap(), ""));
+    }
+
+    #[test]
     fn an_unknown_key_names_the_nearest_that_exists() {
         let parse = |text: &str, setting: &str| {
             Recipe::parse(&format!("{TEXT}{text}"), &[setting.to_owned()]).unwrap_err().to_string()

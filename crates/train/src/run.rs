@@ -27,7 +27,7 @@ use std::time::Instant;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The base model.
-    #[error(transparent)]
+    #[error("{0}")]
     Model(#[from] ModelError),
     /// The datasets.
     #[error(transparent)]

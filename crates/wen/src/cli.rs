@@ -1,10 +1,10 @@
 //! The command line.
 
-use crate::commands::{bench, chat, completions, eval, inspect, logits, render, serve, tokenize};
+use crate::commands::{bench, chat, completions, eval, inspect, logits, render, serve, tokenize, train};
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 
-/// Run Qwen-family models on this machine: chat, HTTP service, inspection, measurement.
+/// Run Qwen-family models on this machine: chat, HTTP service, training, inspection, measurement.
 #[derive(Debug, Parser)]
 #[command(name = "wen", version, max_term_width = 100, after_help = after_help())]
 pub struct Cli {
@@ -20,6 +20,8 @@ pub enum Command {
     Chat(chat::Args),
     /// Serve models over HTTP with OpenAI's API.
     Serve(serve::Args),
+    /// Train a model, or an adapter beside it, on one's own data.
+    Train(train::Args),
     /// Show what a checkpoint is: architecture, parameters, types, memory.
     Inspect(inspect::Args),
     /// Turn text into tokens and back.
@@ -42,6 +44,7 @@ impl Command {
         match self {
             Command::Chat(args) => chat::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Train(args) => train::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Render(args) => render::run(args),

@@ -41,8 +41,17 @@ impl Facts {
 
     /// Writes the lines to standard output.
     pub fn print(&self) -> io::Result<()> {
+        self.write(&mut io::stdout().lock())
+    }
+
+    /// Writes the lines to standard error, where they are not in the way of results.
+    pub fn note(&self) {
+        // whoever reads notes may be gone
+        let _ = self.write(&mut io::stderr().lock());
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        let mut out = io::stdout().lock();
         for (name, value) in &self.0 {
             writeln!(out, "{name:<width$}  {value}")?;
         }

@@ -29,6 +29,16 @@ impl Progress {
         Progress(ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(what))
     }
 
+    /// Changes what stands beside the bar.
+    pub fn say(&self, what: impl Into<String>) {
+        self.0.set_message(what.into());
+    }
+
+    /// Whether anybody sees it.
+    pub fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
     /// Says how much is done.
     pub fn set(&self, done: u64) {
         self.0.set_position(done);

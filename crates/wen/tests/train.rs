@@ -1,0 +1,82 @@
+//! `wen train` over the real binary.
+
+mod common;
+
+use common::{assert_fails, command, parity, stdout, wen};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A recipe in `dir`, with data of one conversation.
+fn recipe(dir: &Path) -> PathBuf {
+    let data =
+        r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}"#;
+    std::fs::write(dir.join("data.jsonl"), data).unwrap();
+    let path = dir.join("recipe.toml");
+    let text = format!(
+        "model = {:?}\noutput = {:?}\n[data]\ntrain = [{:?}]\n[method]\nrank = 2\n[steps]\nepochs = 20\n",
+        parity("qwen3-train-base"),
+        dir.join("out"),
+        dir.join("data.jsonl"),
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_recipe_becomes_an_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recipe(dir.path());
+    let printed = stdout(wen(&["train", path.to_str().unwrap(), "--set", "steps.epochs=3"]));
+    let adapter = PathBuf::from(printed.trim());
+    assert_eq!(adapter, dir.path().join("out/adapter"));
+    let config = std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
+    assert!(config.contains("\"peft_type\": \"LORA\"") && config.contains("\"r\": 2"), "{config}");
+    let metrics = std::fs::read_to_string(dir.path().join("out/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 3);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_the_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recipe(dir.path());
+    let path = path.to_str().unwrap();
+    let nearest = ["`steps.epoch`, which does not exist", "`steps.epochs`"];
+    assert_fails(&wen(&["train", path, "--set", "steps.epoch=3"]), 2, &nearest);
+    assert_fails(
+        &wen(&["train", path, "--set", "model=nowhere"]),
+        3,
+        &["there is no file or directory nowhere"],
+    );
+    let empty = format!("model={}", dir.path().display());
+    assert_fails(&wen(&["train", path, "--set", &empty]), 3, &["holds no weights"]);
+    let data = dir.path().join("data.jsonl");
+    std::fs::write(&data, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n{").unwrap();
+    assert_fails(
+        &wen(&["train", path]),
+        1,
+        &["data.jsonl:1: no message is the assistant's", "data.jsonl:2: "],
+    );
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn sigterm_ends_a_run_with_a_checkpoint_from_which_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recipe(dir.path());
+    let path = path.to_str().unwrap();
+    let endless = ["train", path, "--set", "steps.epochs=100000", "--set", "steps.checkpoint_every=100000"];
+    let mut child =
+        command(&endless).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("step ")).expect("steps are reported");
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let said = lines.find(|line| line.starts_with("stopped after step ")).expect("it says where it stopped");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let step: usize = said.split(' ').nth(3).unwrap().trim_end_matches(';').parse().unwrap();
+    assert!(dir.path().join(format!("out/checkpoints/step-{step:08}.safetensors")).exists(), "{said}");
+    let more = format!("steps.at_most={}", step + 2);
+    // as many steps as that is another recipe, and is told so
+    let other = ["train", path, "--set", "steps.epochs=100000", "--set", &more];
+    assert_fails(&wen(&other), 1, &["another recipe"]);
+}
