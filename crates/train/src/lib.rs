@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod export;
 pub mod limits;
 pub mod objective;
 pub mod optimizer;

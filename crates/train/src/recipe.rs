@@ -54,6 +54,8 @@ pub struct Method {
     pub targets: Vec<String>,
     /// How the frozen base is computed with: `none` (as stored, in float32), `int8` or `int4`.
     pub quantize: Quantize,
+    /// Whether the adapter is also written merged into the base, as a plain checkpoint.
+    pub merge: bool,
 }
 
 /// Ways to train.
@@ -161,6 +163,7 @@ impl Default for Method {
             dropout: 0.0,
             targets: Vec::new(),
             quantize: Quantize::None,
+            merge: false,
         }
     }
 }

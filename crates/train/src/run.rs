@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, CheckpointError, Progress};
 use crate::data::{self, DataError, Dataset, Language, Order, micro_batches};
+use crate::export::write_model;
 use crate::objective::{self, Example};
 use crate::optimizer::{AdamW, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
@@ -11,7 +12,8 @@ use crate::schedule::{Decay, Schedule};
 use kernels::Pool;
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
-use models::checkpoint::writer::{NewTensor, write_file, write_safetensors};
+use models::checkpoint::writer::write_file;
+use models::model::open_weights;
 use models::{Model, ModelError, Quantization};
 use nn::{Context, Gradients};
 use serde::Serialize;
@@ -250,17 +252,25 @@ impl Run {
         Ok(checkpoint::save(&dir, keep, &progress, lm, &self.parameters, &self.optimizer)?)
     }
 
-    /// Writes what was trained: `adapter/` as PEFT does, or `model/` as a plain checkpoint.
+    /// Writes what was trained: `adapter/` as PEFT does, and merged as well if the recipe says so, or `model/` as a plain
+    /// checkpoint.
     fn finish(mut self) -> Result<PathBuf, RunError> {
         match self.adapter.take() {
             Some(config) => {
                 let dir = self.recipe.output.join("adapter");
-                Adapter::of(&mut self.model.lm, config).write(&dir)?;
+                let adapter = Adapter::of(&mut self.model.lm, config);
+                adapter.write(&dir)?;
+                if self.recipe.method.merge {
+                    // the base may be packed here
+                    let (_, mut plain) = open_weights(&self.recipe.model)?;
+                    adapter.merge(&mut plain, &self.pool)?;
+                    write_model(&self.recipe.model, &mut plain, &self.recipe.output.join("model"))?;
+                }
                 Ok(dir)
             }
             None => {
                 let dir = self.recipe.output.join("model");
-                write_model(&self.recipe.model, &mut self.model, &dir)?;
+                write_model(&self.recipe.model, &mut self.model.lm, &dir)?;
                 Ok(dir)
             }
         }
@@ -332,29 +342,6 @@ fn identity(recipe: &Recipe, dataset: &Dataset) -> String {
         }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes all weights in float32, with the base's other files beside them.
-fn write_model(base: &Path, model: &mut Model, dir: &Path) -> Result<(), RunError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source: io::Error| FileError::Io { path, source }
-    };
-    std::fs::create_dir_all(dir).map_err(failed(dir))?;
-    for entry in std::fs::read_dir(base).map_err(failed(base))?.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let kept = matches!(path.extension().and_then(|e| e.to_str()), Some("json" | "txt" | "jinja"));
-        if kept && path.is_file() && name != "model.safetensors.index.json" {
-            std::fs::copy(&path, dir.join(name)).map_err(failed(&path))?;
-        }
-    }
-    let values: Vec<(String, Vec<usize>, Vec<f32>)> = model.lm.with_tensors(|tensors| {
-        tensors.into_iter().map(|(name, tensor)| (name, tensor.shape(), tensor.to_f32())).collect()
-    });
-    let tensors =
-        values.iter().map(|(name, shape, values)| NewTensor::f32(name, shape.clone(), values)).collect();
-    write_file(&dir.join("model.safetensors"), |out| write_safetensors(out, tensors))?;
-    Ok(())
 }
 
 /// `metrics.jsonl`: a line for each step.

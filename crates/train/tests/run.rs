@@ -79,6 +79,20 @@ fn an_adapter_and_all_weights_learn_what_they_are_shown() {
     }
 }
 
+#[test]
+fn a_merged_adapter_is_a_plain_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = recipe(dir.path(), "out", &["method.merge=true", "method.quantize=int8"]);
+    let adapter = Adapter::read(&result(train(&recipe, NEVER).0)).unwrap();
+    let mut expected = common::base();
+    adapter.merge(&mut expected, &kernels::Pool::new(1)).unwrap();
+    let mut merged = Model::open(&recipe.output.join("model")).unwrap_or_else(|e| panic!("{e}")).lm;
+    let values = |lm: &mut models::CausalLm| {
+        lm.with_tensors(|t| t.into_iter().map(|(name, t)| (name, t.to_f32())).collect::<Vec<_>>())
+    };
+    assert!(values(&mut merged) == values(&mut expected));
+}
+
 fn weights(path: &Path) -> Vec<u8> {
     let files = ["adapter_model.safetensors", "model.safetensors"].map(|name| path.join(name));
     std::fs::read(files.iter().find(|file| file.exists()).unwrap()).unwrap()
