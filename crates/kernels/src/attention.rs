@@ -271,8 +271,10 @@ unsafe fn attend_body<S: Simd>(
     let Scratch { progress, keys, values } = &mut scratch;
     progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
     let width = progress.width;
-    reset(keys, progress.keys * width);
-    reset(values, tokens * width);
+    // whole vectors are written over; only what pads them has to be zero
+    let clean = if dim == width && tokens == progress.keys { resize } else { reset };
+    clean(keys, progress.keys * width);
+    clean(values, tokens * width);
     let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens == progress.keys;
     let blocks = sight.of_row(0).start / tokens..sight.of_row(rows - 1).end.div_ceil(tokens);
     for block in blocks.clone() {
@@ -347,15 +349,30 @@ impl Progress {
         // SAFETY: the caller's promises.
         unsafe {
             self.score::<S, T, FETCH>(stored);
-            for i in 0..self.softmax.len() {
-                let seen = seen(i);
-                if seen.is_empty() {
-                    continue;
+            let (count, keys, width) = (self.softmax.len(), self.keys, self.width);
+            let mut i = 0;
+            while i < count {
+                let own = seen(i);
+                // the query heads of a position see the same, and share what is read of the values
+                let both = i + 1 < count && seen(i + 1) == own;
+                let next = i + 1 + usize::from(both);
+                if !own.is_empty() {
+                    let mut keep = [0.0; 2];
+                    for q in i..next {
+                        let weights = &mut self.scores[q * keys..][own.clone()];
+                        keep[q - i] = soften::<S>(weights, scale, &mut self.softmax[q]);
+                    }
+                    let values = stored.values.add(T::bytes(own.start * width));
+                    let sums = &mut self.sums[i * width..next * width];
+                    let first = &self.scores[i * keys..][own.clone()];
+                    if both {
+                        let second = &self.scores[(i + 1) * keys..][own];
+                        accumulate::<S, T, 2, { HELD / 2 }>(sums, keep, [first, second], values);
+                    } else {
+                        accumulate::<S, T, 1, HELD>(sums, [keep[0]], [first], values);
+                    }
                 }
-                let values = stored.values.add(T::bytes(seen.start * self.width));
-                let weights = &mut self.scores[i * self.keys..][seen];
-                let keep = soften::<S>(weights, scale, &mut self.softmax[i]);
-                accumulate::<S, T>(&mut self.sums[i * self.width..][..self.width], keep, weights, values);
+                i = next;
             }
         }
     }
@@ -396,8 +413,14 @@ impl Progress {
     }
 }
 
+/// Zeros.
 fn reset(values: &mut Vec<f32>, len: usize) {
     values.clear();
+    values.resize(len, 0.0);
+}
+
+/// Whatever was there.
+fn resize(values: &mut Vec<f32>, len: usize) {
     values.resize(len, 0.0);
 }
 
@@ -479,51 +502,70 @@ unsafe fn store_some<S: Simd>(out: &mut [f32], v: S::V) {
 /// Vectors of sums that stay in registers.
 const HELD: usize = 8;
 
-/// `sums = sums · keep + Σ weights[j] · values[j]`, in the order of `j`.
+/// `sums [Q, width] = sums · keep + Σ weights[q][j] · values[j]`, in the order of `j`, for `Q` queries that have as many
+/// weights each; `N` vectors of each at a time.
 ///
 /// # Safety
-/// As for [`Simd`]; for each weight, as many values as there are sums, which is a multiple of every lane count.
+/// As for [`Simd`]; for each weight, as many values as a query has sums, which is a multiple of every lane count.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, T: Stored>(sums: &mut [f32], keep: f32, weights: &[f32], values: *const u8) {
+unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
+    sums: &mut [f32],
+    keep: [f32; Q],
+    weights: [&[f32]; Q],
+    values: *const u8,
+) {
+    let width = sums.len() / Q;
     // SAFETY: the caller's promises.
     unsafe {
         let mut at = 0;
-        while at + HELD * S::LANES <= sums.len() {
-            accumulate_columns::<S, T, HELD>(sums, keep, weights, values, at);
-            at += HELD * S::LANES;
+        while at + N * S::LANES <= width {
+            accumulate_columns::<S, T, Q, N>(sums, keep, weights, values, at);
+            at += N * S::LANES;
         }
-        while at < sums.len() {
-            accumulate_columns::<S, T, 1>(sums, keep, weights, values, at);
+        while at < width {
+            accumulate_columns::<S, T, Q, 1>(sums, keep, weights, values, at);
             at += S::LANES;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn accumulate_columns<S: Simd, T: Stored, const N: usize>(
+unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    keep: f32,
-    weights: &[f32],
+    keep: [f32; Q],
+    weights: [&[f32]; Q],
     values: *const u8,
     at: usize,
 ) {
-    let width = sums.len();
+    let width = sums.len() / Q;
     // whole blocks of the type first, so that what remains is known when this is compiled
     let (before, at_in_block) = if (N * S::LANES).is_multiple_of(T::BLOCK) { (at, 0) } else { (0, at) };
-    // SAFETY: `N` vectors from `at` lie within a row.
+    // SAFETY: `N` vectors from `at` lie within a row of `sums` and of the values; each query has as many weights.
     unsafe {
         let sums = sums.as_mut_ptr().add(at);
-        let keep = S::splat(keep);
-        let mut held: [S::V; N] = std::array::from_fn(|c| S::mul(S::load(sums.add(c * S::LANES)), keep));
-        for (j, &weight) in weights.iter().enumerate() {
-            let weight = S::splat(weight);
-            let value = values.add(T::bytes(j * width) + T::bytes(before));
+        let mut held = [[S::splat(0.0); N]; Q];
+        for (q, held) in held.iter_mut().enumerate() {
             for (c, sum) in held.iter_mut().enumerate() {
-                *sum = S::fma(weight, T::load::<S>(value, at_in_block + c * S::LANES), *sum);
+                *sum = S::mul(S::load(sums.add(q * width + c * S::LANES)), S::splat(keep[q]));
             }
         }
-        for (c, sum) in held.into_iter().enumerate() {
-            S::store(sums.add(c * S::LANES), sum);
+        for j in 0..weights[0].len() {
+            let value = values.add(T::bytes(j * width) + T::bytes(before));
+            let mut loaded = [S::splat(0.0); N];
+            for (c, loaded) in loaded.iter_mut().enumerate() {
+                *loaded = T::load::<S>(value, at_in_block + c * S::LANES);
+            }
+            for (weights, held) in weights.iter().zip(&mut held) {
+                let weight = S::splat(*weights.get_unchecked(j));
+                for (sum, value) in held.iter_mut().zip(loaded) {
+                    *sum = S::fma(weight, value, *sum);
+                }
+            }
+        }
+        for (q, held) in held.into_iter().enumerate() {
+            for (c, sum) in held.into_iter().enumerate() {
+                S::store(sums.add(q * width + c * S::LANES), sum);
+            }
         }
     }
 }
