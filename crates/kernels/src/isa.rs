@@ -20,6 +20,8 @@ pub enum Isa {
     Neon,
     /// 64-bit Arm with integer dot products (Armv8.2).
     NeonDot,
+    /// 64-bit Arm with products of 8-bit integer matrices (Armv8.6).
+    NeonI8mm,
 }
 
 /// `WEN_ISA` names an instruction set that does not exist or that this processor lacks.
@@ -58,7 +60,11 @@ impl Isa {
         }
         #[cfg(target_arch = "aarch64")]
         {
-            if std::arch::is_aarch64_feature_detected!("dotprod") {
+            let dot = std::arch::is_aarch64_feature_detected!("dotprod");
+            if dot && std::arch::is_aarch64_feature_detected!("i8mm") {
+                found.push(Isa::NeonI8mm);
+            }
+            if dot {
                 found.push(Isa::NeonDot);
             }
             found.push(Isa::Neon);
@@ -77,6 +83,7 @@ impl Isa {
             Isa::Avx512Vnni => "avx512-vnni",
             Isa::Neon => "neon",
             Isa::NeonDot => "neon-dot",
+            Isa::NeonI8mm => "neon-i8mm",
         }
     }
 }
@@ -95,6 +102,7 @@ pub fn current() -> Isa {
         5 => Isa::Avx512Vnni,
         6 => Isa::Neon,
         7 => Isa::NeonDot,
+        8 => Isa::NeonI8mm,
         _ => {
             let best = Isa::available()[0];
             CURRENT.store(best as u8, Ordering::Relaxed);

@@ -12,7 +12,7 @@ mod quantize;
 mod rows;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use dot::arm::sdot;
+pub(crate) use dot::arm::{sdot, smmla};
 pub use format::{GROUP, GroupScale, PackedMatrix, PackedType, TILE, TileMut};
 pub use product::{Product, matmul_packed};
 pub use quantize::quantize_outputs;

@@ -10,7 +10,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Multiplications and additions of 8-bit integers a second, in units of 10⁹: products of exactly 8-bit factors, which
-    /// is `vpdpbusd` or `sdot` where the processor has them, and `vpmaddwd` with `vpaddd` on AVX2.
+    /// is `vpdpbusd`, `smmla` or `sdot` where the processor has them, and `vpmaddwd` with `vpaddd` on AVX2.
     pub int8_gops: f64,
     /// Multiplications and additions of float32 a second, in units of 10⁹.
     pub f32_gflops: f64,
@@ -74,7 +74,7 @@ fn float_lanes() -> usize {
     match isa::current() {
         Isa::Avx512 | Isa::Avx512Vnni => 16,
         Isa::Avx2 | Isa::AvxVnni | Isa::Portable => 8,
-        Isa::Neon | Isa::NeonDot => 4,
+        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => 4,
     }
 }
 
@@ -82,7 +82,7 @@ fn float_lanes() -> usize {
 fn int8_products_in_turn() -> usize {
     match isa::current() {
         Isa::Avx512Vnni => 64,
-        Isa::AvxVnni => 32,
+        Isa::AvxVnni | Isa::NeonI8mm => 32,
         Isa::Avx2 | Isa::Avx512 | Isa::NeonDot => 16,
         Isa::Neon | Isa::Portable => 8,
     }
@@ -145,6 +145,8 @@ fn int8_products(turns: usize) {
     {
         match isa::current() {
             // SAFETY: `current` answers only what the processor has.
+            Isa::NeonI8mm => return unsafe { arm::matrix(turns) },
+            // SAFETY: as above.
             Isa::NeonDot => return unsafe { arm::dot(turns) },
             // SAFETY: every 64-bit Arm processor has NEON.
             Isa::Neon => return unsafe { arm::widening(turns) },
@@ -209,9 +211,25 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::CHAINS;
-    use crate::packed::sdot;
+    use crate::packed::{sdot, smmla};
     use std::arch::aarch64::*;
     use std::hint::black_box;
+
+    /// # Safety
+    /// The processor must have the matrix product instructions.
+    pub(super) unsafe fn matrix(turns: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let factor = vdupq_n_s8(black_box(3));
+            let mut sums = [vdupq_n_s32(0); CHAINS];
+            for _ in 0..turns {
+                for sum in &mut sums {
+                    *sum = smmla(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+        }
+    }
 
     /// # Safety
     /// The processor must have the dot product instructions.

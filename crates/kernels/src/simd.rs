@@ -416,9 +416,7 @@ pub(crate) mod arm {
         }
         #[inline(always)]
         unsafe fn load_f16(p: *const u16) -> float32x4_t {
-            let v =
-                unsafe { p.cast::<[u16; 4]>().read_unaligned() }.map(|b| half::f16::from_bits(b).to_f32());
-            unsafe { vld1q_f32(v.as_ptr()) }
+            unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))) }
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> float32x4_t {
@@ -531,7 +529,10 @@ macro_rules! simd_kernel {
                 }
             }
             #[cfg(target_arch = "aarch64")]
-            if matches!($crate::isa::current(), $crate::Isa::Neon | $crate::Isa::NeonDot) {
+            if matches!(
+                $crate::isa::current(),
+                $crate::Isa::Neon | $crate::Isa::NeonDot | $crate::Isa::NeonI8mm
+            ) {
                 // SAFETY: every 64-bit Arm processor has NEON.
                 return unsafe { $body::<$crate::simd::arm::Neon>($($arg),*) };
             }

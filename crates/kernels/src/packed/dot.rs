@@ -1,5 +1,8 @@
 //! Integer dot products of packed codes with quantized activations, for each instruction set.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod arm;
+
 use super::TILE;
 use crate::simd::{Portable, Simd};
 
@@ -28,6 +31,17 @@ pub(crate) trait Dot: Copy {
     unsafe fn add(sums: Self::Sums, codes: Self::Codes, x: *const u8) -> Self::Sums;
     /// Vector `part` of the sums as float32.
     unsafe fn finish(sums: Self::Sums, correction: i32, part: usize) -> <Self::Float as Simd>::V;
+
+    /// The sums of a group for `M` rows and `T` tiles, where an instruction covers more than one row. `None` elsewhere:
+    /// then each row has its own, by the functions above.
+    #[inline(always)]
+    unsafe fn rows<const M: usize, const T: usize>(
+        _codes: &[*const u8; T],
+        _xs: &[*const u8; M],
+        _correction: &[i32; M],
+    ) -> Option<[[Self::Sums; T]; M]> {
+        None
+    }
 }
 
 /// Rows that a tile of sums covers at most.
@@ -281,107 +295,5 @@ pub(crate) mod x86 {
         unsafe fn finish(sums: __m512i, _correction: i32, _part: usize) -> __m512 {
             unsafe { _mm512_cvtepi32_ps(sums) }
         }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod arm {
-    //! NEON with and without its dot product instructions.
-    use super::{Dot, halves};
-    use crate::simd::arm::Neon;
-    use std::arch::aarch64::*;
-    use std::arch::asm;
-
-    /// `SDOT`: whether the processor has `sdot` (Armv8.2 dot product). Without it, products are widened.
-    #[derive(Clone, Copy)]
-    pub(crate) struct NeonDot<const WIDE: bool, const SDOT: bool>;
-
-    // SAFETY (all functions below): the trait demands the instruction set and valid pointers of the caller.
-    impl<const WIDE: bool, const SDOT: bool> Dot for NeonDot<WIDE, SDOT> {
-        type Float = Neon;
-        const STEPS: usize = 8;
-        const PAIRS: bool = false;
-        type Codes = [int8x16_t; 4];
-        type Sums = [int32x4_t; 4];
-
-        /// Codes of 8 bits become signed here, so that no correction is left.
-        #[inline(always)]
-        unsafe fn load(codes: *const u8, step: usize) -> Self::Codes {
-            unsafe {
-                if WIDE {
-                    let at = codes.add(step * 64);
-                    return [signed(at), signed(at.add(16)), signed(at.add(32)), signed(at.add(48))];
-                }
-                let (at, shift) = halves(step);
-                let at = codes.add(at);
-                [half(at, shift), half(at.add(16), shift), half(at.add(32), shift), half(at.add(48), shift)]
-            }
-        }
-        #[inline(always)]
-        unsafe fn start(correction: i32) -> Self::Sums {
-            unsafe { [vdupq_n_s32(if WIDE { 0 } else { correction }); 4] }
-        }
-        #[inline(always)]
-        unsafe fn add(sums: Self::Sums, codes: Self::Codes, x: *const u8) -> Self::Sums {
-            unsafe {
-                let x = vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned()));
-                [
-                    product::<SDOT>(sums[0], codes[0], x),
-                    product::<SDOT>(sums[1], codes[1], x),
-                    product::<SDOT>(sums[2], codes[2], x),
-                    product::<SDOT>(sums[3], codes[3], x),
-                ]
-            }
-        }
-        #[inline(always)]
-        unsafe fn finish(sums: Self::Sums, _correction: i32, part: usize) -> float32x4_t {
-            unsafe { vcvtq_f32_s32(sums[part]) }
-        }
-    }
-
-    /// 16 codes of 8 bits, with a sign.
-    #[inline(always)]
-    unsafe fn signed(codes: *const u8) -> int8x16_t {
-        unsafe { vreinterpretq_s8_u8(veorq_u8(vld1q_u8(codes), vdupq_n_u8(0x80))) }
-    }
-
-    /// 16 codes of 4 bits.
-    #[inline(always)]
-    unsafe fn half(codes: *const u8, shift: usize) -> int8x16_t {
-        unsafe {
-            let two = vld1q_u8(codes);
-            let one = if shift == 0 { vandq_u8(two, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(two) };
-            vreinterpretq_s8_u8(one)
-        }
-    }
-
-    /// Four sums of four products each.
-    #[inline(always)]
-    unsafe fn product<const SDOT: bool>(sums: int32x4_t, codes: int8x16_t, x: int8x16_t) -> int32x4_t {
-        unsafe {
-            if SDOT {
-                return sdot(sums, codes, x);
-            }
-            let low = vmull_s8(vget_low_s8(codes), vget_low_s8(x));
-            let high = vmull_high_s8(codes, x);
-            vaddq_s32(sums, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
-        }
-    }
-
-    /// The intrinsic is not stable.
-    #[inline(always)]
-    pub(crate) unsafe fn sdot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-        // SAFETY: pure arithmetic on registers; the caller promises the instruction.
-        unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
-                sums = inout(vreg) sums,
-                a = in(vreg) a,
-                b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
-        sums
     }
 }

@@ -120,18 +120,24 @@ fn tiles(x: &QuantizedRows, w: PackedMatrix<'_>, start: usize, end: usize, out: 
     }
     #[cfg(target_arch = "aarch64")]
     {
-        use super::dot::arm::NeonDot;
+        use super::dot::arm::{NeonDot, SDOT, SMMLA, WIDENING};
         match isa::current() {
-            Isa::NeonDot => {
+            Isa::NeonI8mm => {
                 // SAFETY: `current` answers only what the processor has.
                 return unsafe {
-                    tiles_body::<NeonDot<true, true>, NeonDot<false, true>, 1>(x, w, start, end, out)
+                    tiles_body::<NeonDot<true, SMMLA>, NeonDot<false, SMMLA>, 1>(x, w, start, end, out)
+                };
+            }
+            Isa::NeonDot => {
+                // SAFETY: as above.
+                return unsafe {
+                    tiles_body::<NeonDot<true, SDOT>, NeonDot<false, SDOT>, 1>(x, w, start, end, out)
                 };
             }
             Isa::Neon => {
                 // SAFETY: every 64-bit Arm processor has NEON.
                 return unsafe {
-                    tiles_body::<NeonDot<true, false>, NeonDot<false, false>, 1>(x, w, start, end, out)
+                    tiles_body::<NeonDot<true, WIDENING>, NeonDot<false, WIDENING>, 1>(x, w, start, end, out)
                 };
             }
             _ => {}
@@ -287,10 +293,15 @@ unsafe fn group_products<D: Dot, const M: usize, const T: usize>(
             codes[t] = tiles[t].0.as_ptr().add(group * packed.group_code_bytes());
         }
         let mut xs = *xs;
+        for x in &mut xs {
+            *x = x.add(group * D::STEPS * 4);
+        }
+        if let Some(sums) = D::rows(&codes, &xs, correction) {
+            return sums;
+        }
         let mut sums = [[D::start(correction[0]); T]; M];
-        for i in 0..M {
-            xs[i] = xs[i].add(group * D::STEPS * 4);
-            sums[i] = [D::start(correction[i]); T];
+        for (sums, correction) in sums.iter_mut().zip(correction) {
+            *sums = [D::start(*correction); T];
         }
         // two steps a turn: they read the same bytes, each its half of them
         for step in (0..D::STEPS).step_by(2) {
