@@ -7,5 +7,5 @@ pub mod output;
 mod python_json;
 pub mod template;
 
-pub use output::{OutputDelta, OutputParser};
+pub use output::{OutputDelta, OutputParser, opens_thinking};
 pub use template::{ChatTemplate, RenderInput, TemplateError};

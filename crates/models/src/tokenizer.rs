@@ -149,6 +149,11 @@ impl Tokenizer {
         ids
     }
 
+    /// What [`Self::encode_wrapped`] puts before a text.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
     /// Text of `ids`; unknown ids give nothing, broken UTF-8 gives U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
         let mut text = String::new();

@@ -15,12 +15,19 @@
 //!
 //! Newlines around the tags belong to the format and not to the parts.
 
+use crate::Tokenizer;
 use serde_json::Value;
 
 const THINK_START: &str = "<think>";
 const THINK_END: &str = "</think>";
 const CALL_START: &str = "<tool_call>";
 const CALL_END: &str = "</tool_call>";
+
+/// Whether a prompt ends with `<think>` and white space: some templates open it for the model.
+pub fn opens_thinking(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
+    let end = &prompt[prompt.len().saturating_sub(4)..];
+    tokenizer.decode(end, false).trim_end().ends_with(THINK_START)
+}
 
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

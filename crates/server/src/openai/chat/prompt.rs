@@ -6,7 +6,7 @@ use crate::openai::prompt::room;
 use crate::state::Served;
 use engine::{Constraint, Generate, Origin, Request, Scope, Task};
 use models::Tokenizer;
-use models::chat::RenderInput;
+use models::chat::{RenderInput, opens_thinking};
 use serde_json::{Map, Value};
 
 /// The tags around reasoning; both are single tokens of models that think.
@@ -84,12 +84,6 @@ fn tokens(plan: &mut Plan, served: &Served) -> Result<Vec<u32>, ApiError> {
         prompt.extend(tokenizer.encode_with_added("<think>\n"));
     }
     Ok(prompt)
-}
-
-/// Whether a prompt ends with `<think>` and white space.
-fn opens_thinking(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
-    let end = &prompt[prompt.len().saturating_sub(4)..];
-    tokenizer.decode(end, false).trim_end().ends_with(THINK_START)
 }
 
 /// How reasoning ends, by itself or when the budget is spent.

@@ -4,8 +4,8 @@ use super::settings::Settings;
 use crate::output;
 use anyhow::{Context, bail};
 use engine::{Engine, Event, FinishReason, Generate, Origin, Request, SubmitError, Task};
-use models::chat::{OutputDelta, OutputParser, RenderInput};
-use models::{Model, Tokenizer};
+use models::Model;
+use models::chat::{OutputDelta, OutputParser, RenderInput, opens_thinking};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::{self, IsTerminal, Write};
@@ -131,12 +131,6 @@ fn prompt(model: &Model, messages: Vec<Value>, settings: &Settings) -> anyhow::R
     }
     let input = RenderInput { messages, tools: Vec::new(), add_generation_prompt: true, variables };
     Ok(template.encode(&model.tokenizer, &input)?)
-}
-
-/// Whether the prompt ends with `<think>` and white space: some templates open it for the model.
-fn opens_thinking(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
-    let end = &prompt[prompt.len().saturating_sub(4)..];
-    tokenizer.decode(end, false).trim_end().ends_with("<think>")
 }
 
 fn request(engine: &Engine, prompt: Vec<u32>, settings: &Settings) -> Result<Request, SubmitError> {
