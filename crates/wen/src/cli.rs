@@ -32,7 +32,7 @@ pub enum Command {
     Logits(logits::Args),
     /// Measure prompt and answer speed, loading time and memory.
     Bench(bench::Args),
-    /// Measure how well a model foretells a text, and what smaller number formats cost it.
+    /// Measure how good a model is: its answers to tasks, beside another's, and how well it foretells a text.
     Eval(eval::Args),
     /// Write a completion script for a shell.
     Completions(completions::Args),

@@ -3,6 +3,7 @@
 use crate::loading::{NoSuchModel, NotForChat};
 use engine::{StartError, SubmitError};
 use models::ModelError;
+use models::adapter::AdapterError;
 use models::checkpoint::CheckpointError;
 use server::ServerError;
 use std::error::Error;
@@ -74,6 +75,7 @@ impl Exit {
             || cause.is::<NotForChat>()
             || cause.is::<ModelError>()
             || cause.is::<CheckpointError>()
+            || cause.is::<AdapterError>()
         {
             return Some(Exit::Model);
         }

@@ -1,7 +1,7 @@
-//! `wen eval`: how well a model foretells a text, and what smaller number formats cost it.
+//! `wen eval perplexity`: how well a model foretells a text, and what smaller number formats cost it.
 
-use super::bench::greedy;
-use super::read_text;
+use crate::commands::bench::{greedy, request};
+use crate::commands::read_text;
 use crate::exit::Usage;
 use crate::loading::{self, NotForChat};
 use crate::output::{self, Table};
@@ -18,21 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What to evaluate.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  wen eval perplexity models/Qwen3-0.6B book.txt --formats none,int8,int4")]
-pub struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum What {
-    /// How surprised a model is by a text file, in one number format or beside others
-    Perplexity(Box<PerplexityArgs>),
-}
-
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "How surprised a model is by a text: e to the mean of what each token's probability lacks, in nats.\n\n\
@@ -42,7 +27,7 @@ enum What {
   wen eval perplexity models/Qwen3-0.6B book.txt
   wen eval perplexity models/Qwen3-0.6B book.txt --formats none,int8,int4 --limit 20000"
 )]
-struct PerplexityArgs {
+pub struct Args {
     /// The model: a checkpoint directory or a GGUF file
     model: PathBuf,
     /// The text, UTF-8; - reads standard input
@@ -90,14 +75,8 @@ struct FormatReport {
     seconds: f64,
 }
 
-/// Evaluates and writes the report to standard output.
-pub fn run(args: Args) -> anyhow::Result<()> {
-    match args.what {
-        What::Perplexity(args) => perplexity(&args),
-    }
-}
-
-fn perplexity(args: &PerplexityArgs) -> anyhow::Result<()> {
+/// Measures and writes the report to standard output.
+pub fn run(args: &Args) -> anyhow::Result<()> {
     let window = args.window as usize;
     let stride = args.stride.map_or(window / 2, |stride| stride as usize);
     if stride >= window {
@@ -123,7 +102,7 @@ fn perplexity(args: &PerplexityArgs) -> anyhow::Result<()> {
 
 /// Loads the model in one format and has it foretell the text.
 fn measure(
-    args: &PerplexityArgs,
+    args: &Args,
     text: &str,
     format: Quantize,
     window: usize,
@@ -205,7 +184,7 @@ fn windows(count: usize, window: usize, stride: usize) -> impl Iterator<Item = W
 /// The sum of `-ln p` over `tokens` from number `unscored` on.
 async fn surprise(engine: &Engine, tokens: &[u32], unscored: usize) -> anyhow::Result<f64> {
     let scoring = Generate { max_tokens: 0, prompt_logprobs: Some(0), ..greedy(0) };
-    let mut receiver = engine.submit(super::bench::request(tokens.to_vec(), scoring))?;
+    let mut receiver = engine.submit(request(tokens.to_vec(), scoring))?;
     while let Some(event) = receiver.recv().await {
         match event {
             Event::Prompt { logprobs, .. } => {
