@@ -16,6 +16,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod gemm;
 pub mod isa;
+pub mod machine;
 pub mod matmul;
 pub mod optimizer;
 pub mod packed;

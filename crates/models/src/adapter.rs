@@ -1,7 +1,7 @@
 //! Low-rank adapters (LoRA, arXiv:2106.09685) as PEFT directories: `adapter_config.json` and `adapter_model.safetensors`.
 
 use crate::checkpoint::mapped_file::read_json;
-use crate::checkpoint::writer::{NewTensor, read_values, write_file, write_safetensors};
+use crate::checkpoint::writer::{NewTensor, create_dir, read_values, write_file, write_safetensors};
 use crate::checkpoint::{CheckpointError, FileError, NameList};
 use crate::{CausalLm, limits};
 use kernels::Pool;
@@ -241,7 +241,7 @@ impl Adapter {
     /// # Errors
     /// When the directory can't be written.
     pub fn write(&self, dir: &Path) -> Result<(), AdapterError> {
-        std::fs::create_dir_all(dir).map_err(|source| FileError::Io { path: dir.to_owned(), source })?;
+        create_dir(dir)?;
         let values: Vec<(String, [usize; 2], Vec<f32>)> = self
             .layers
             .iter()

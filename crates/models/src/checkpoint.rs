@@ -434,7 +434,7 @@ impl Checkpoint {
     }
 
     /// The files that hold the tensors.
-    pub(crate) fn files(&self) -> Vec<&Path> {
+    pub fn files(&self) -> Vec<&Path> {
         self.files.iter().map(MappedFile::path).collect()
     }
 

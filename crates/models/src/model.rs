@@ -124,6 +124,11 @@ impl Model {
         Ok(())
     }
 
+    /// The files that hold its weights.
+    pub fn files(&self) -> Vec<&Path> {
+        self.checkpoint.files()
+    }
+
     /// Reads the weights into memory, so that the first request does not wait for the disk. `progress` hears of the bytes
     /// that are in memory and of those in all.
     pub fn warm_up(&self, mut progress: impl FnMut(u64, u64)) {

@@ -20,6 +20,14 @@ pub enum FileError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The operating system takes no more: most often the disk is full.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A directory, device or pipe.
     #[error("{} is not a regular file", .0.display())]
     NotRegular(PathBuf),

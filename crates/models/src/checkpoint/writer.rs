@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+/// How the names of files begin that are not complete.
+const UNFINISHED: &str = ".writing-";
+
 /// A tensor to be written.
 pub struct NewTensor<'a> {
     /// Its name.
@@ -64,7 +67,7 @@ pub fn write_file(
 ) -> Result<(), FileError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let result = (|| {
-        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
         let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
         write(&mut out)?;
         out.flush()?;
@@ -73,7 +76,25 @@ pub fn write_file(
         file.persist(path).map_err(|e| e.error)?;
         File::open(dir)?.sync_all()
     })();
-    result.map_err(|source| FileError::Io { path: path.to_owned(), source })
+    result.map_err(|source| FileError::Write { path: path.to_owned(), source })
+}
+
+/// Creates the directory `dir` and those above it, if need be.
+///
+/// # Errors
+/// When it can't be written.
+pub fn create_dir(dir: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(dir).map_err(|source| FileError::Write { path: dir.to_owned(), source })
+}
+
+/// Removes what a process that was killed in [`write_file`] has left in `dir`. Nobody else may be writing there.
+pub fn remove_unfinished(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            // what stays takes room, and does no other harm
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Tensors of a safetensors file by name, in float32, each with its shape.
