@@ -14,6 +14,7 @@ use crate::packing::Matrix;
 use kernels::attention::AttentionShape;
 use nn::ops::{self, Lora, RopeLayout};
 use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Vector, Weight};
+use std::sync::Arc;
 
 /// A decoder-only language model.
 pub struct CausalLm {
@@ -25,6 +26,7 @@ pub struct CausalLm {
     lm_head: Weight,
 }
 
+#[derive(Clone)]
 struct Layer {
     input_layernorm: Vector,
     self_attn: Attention,
@@ -32,6 +34,7 @@ struct Layer {
     mlp: FeedForward,
 }
 
+#[derive(Clone)]
 struct Attention {
     q_proj: Linear,
     k_proj: Linear,
@@ -42,17 +45,20 @@ struct Attention {
     shape: AttentionShape,
 }
 
+#[derive(Clone)]
 enum FeedForward {
     Dense(Box<Mlp>),
     Experts(SparseMlp),
 }
 
+#[derive(Clone)]
 struct Mlp {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
 }
 
+#[derive(Clone)]
 struct SparseMlp {
     /// The router `[experts, hidden]`.
     gate: Weight,
@@ -62,6 +68,7 @@ struct SparseMlp {
 }
 
 /// A linear layer.
+#[derive(Clone)]
 pub struct Linear {
     /// `[out, in]`.
     pub weight: Weight,
@@ -99,16 +106,34 @@ impl CausalLm {
     /// When a token is outside the vocabulary, or the cache has another shape than [`Self::kv_cache_shape`] says
     /// or too few blocks.
     pub fn forward(&self, cx: &Context, batch: &Batch, cache: &mut KvCache) -> Tensor {
+        self.forward_observed(cx, batch, cache, &mut |_, _| {})
+    }
+
+    /// [`Self::forward`], of which `observe` sees the hidden states between the layers, each with the number of layers that
+    /// have made it.
+    ///
+    /// # Panics
+    /// As for [`Self::forward`].
+    pub fn forward_observed(
+        &self,
+        cx: &Context,
+        batch: &Batch,
+        cache: &mut KvCache,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Tensor {
         let (cos, sin) = self.frequencies.angles(cx, batch);
         let (layout, eps) = (self.config.rope.layout, self.config.rms_norm_eps);
         let step = Step { cx, batch, cos, sin, layout, eps };
 
+        let kept = cx.recomputes().then(|| Arc::new(batch.clone()));
         let mut x = ops::embedding(cx, &self.embed_tokens, &batch.tokens);
+        observe(0, &x);
         for (index, layer) in self.layers.iter().enumerate() {
-            let h = ops::rms_norm(cx, &x, &layer.input_layernorm, eps);
-            x = ops::add(cx, x, &layer.self_attn.forward(&step, &h, cache, index));
-            let h = ops::rms_norm(cx, &x, &layer.post_attention_layernorm, eps);
-            x = ops::add(cx, x, &layer.mlp.forward(cx, &h));
+            x = match &kept {
+                None => layer.forward(&step, x, cache, index),
+                Some(batch) => layer.recomputed(&step, x, batch.clone(), *cache.shape(), index),
+            };
+            observe(index + 1, &x);
         }
         ops::rms_norm(cx, &x, &self.norm, eps)
     }
@@ -155,6 +180,34 @@ impl CausalLm {
     /// Logits `[rows, vocab]` of hidden states `[rows, hidden]`.
     pub fn logits(&self, cx: &Context, hidden: &Tensor) -> Tensor {
         ops::linear(cx, hidden, &self.lm_head, None)
+    }
+}
+
+impl Layer {
+    fn forward(&self, step: &Step<'_>, mut x: Tensor, cache: &mut KvCache, index: usize) -> Tensor {
+        let Step { cx, eps, .. } = step;
+        let h = ops::rms_norm(cx, &x, &self.input_layernorm, *eps);
+        x = ops::add(cx, x, &self.self_attn.forward(step, &h, cache, index));
+        let h = ops::rms_norm(cx, &x, &self.post_attention_layernorm, *eps);
+        ops::add(cx, x, &self.mlp.forward(cx, &h))
+    }
+
+    /// [`Self::forward`], of which nothing but `x` is kept until the backward pass. Weights are shared, not copied.
+    fn recomputed(
+        &self,
+        step: &Step<'_>,
+        x: Tensor,
+        batch: Arc<Batch>,
+        cache: KvCacheShape,
+        index: usize,
+    ) -> Tensor {
+        let Step { cos, sin, layout, eps, .. } = step;
+        let (layer, cos, sin, layout, eps) = (self.clone(), cos.clone(), sin.clone(), *layout, *eps);
+        ops::recompute(step.cx, x, move |cx, x| {
+            let step = Step { cx, batch: &batch, cos: cos.clone(), sin: sin.clone(), layout, eps };
+            let mut cache = KvCache::passing(cache).expect("address space for one layer of a batch");
+            layer.forward(&step, x, &mut cache, index)
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Context {
     arena: Arena,
     quantized: Mutex<QuantizedRows>,
     recorder: Option<Recorder>,
+    recomputes: bool,
 }
 
 /// What a context has that records.
@@ -27,12 +28,45 @@ struct Recorder {
 impl Context {
     /// A context that computes on `pool` and keeps nothing.
     pub fn new(pool: Arc<Pool>) -> Context {
-        Context { pool, arena: Arena::default(), quantized: Mutex::default(), recorder: None }
+        Context {
+            pool,
+            arena: Arena::default(),
+            quantized: Mutex::default(),
+            recorder: None,
+            recomputes: false,
+        }
     }
 
     /// A context whose operations keep what their backward needs, until [`Self::backward`].
     pub fn recording(pool: Arc<Pool>) -> Context {
         Context { arena: Arena::for_training(), recorder: Some(Recorder::default()), ..Context::new(pool) }
+    }
+
+    /// The context, whose models keep only the inputs of their layers and compute the rest again in the backward pass:
+    /// less memory, a third more time, the same gradients.
+    pub fn recomputing(self, recomputes: bool) -> Context {
+        Context { recomputes, ..self }
+    }
+
+    /// Whether models do so.
+    pub fn recomputes(&self) -> bool {
+        self.recomputes && self.records()
+    }
+
+    /// A context on the same threads and memory, with a tape of its own.
+    pub(crate) fn inner(&self, seed: u64) -> Context {
+        let recorder = Recorder { seed: AtomicU64::new(seed), ..Recorder::default() };
+        Context { arena: self.arena.clone(), recorder: Some(recorder), ..Context::new(self.pool.clone()) }
+    }
+
+    /// `x` as the beginning of this context's tape, if a gradient flows to it: its gradient is what
+    /// [`Self::backward_to_leaf`] returns.
+    pub(crate) fn leaf(&self, x: &Tensor) -> Tensor {
+        let mut leaf = x.clone();
+        if leaf.take_node().is_some() {
+            self.record(&mut leaf, |pass, dx| pass.leaf = Some(dx.clone()));
+        }
+        leaf
     }
 
     /// The threads.
@@ -69,6 +103,11 @@ impl Context {
         tape.push(out, Box::new(backward));
     }
 
+    /// Where the random choices of the next operation begin; `None` when nothing is recorded, and none are made.
+    pub(crate) fn seed(&self) -> Option<u64> {
+        self.recorder.as_ref().map(|recorder| recorder.seed.load(Ordering::Relaxed))
+    }
+
     /// Sets where the random choices (dropout) of the next forward pass begin: the same seed makes the same choices.
     pub fn set_seed(&self, seed: u64) {
         if let Some(recorder) = &self.recorder {
@@ -86,9 +125,18 @@ impl Context {
     /// Runs what was recorded backwards and forgets it. `ends` are results of the forward pass with their gradients;
     /// those of the trainable parameters are added to `gradients`.
     pub fn backward(&self, ends: Vec<(Tensor, Tensor)>, gradients: &mut Gradients) {
-        let Some(recorder) = &self.recorder else { return };
+        self.backward_to_leaf(ends, gradients);
+    }
+
+    /// [`Self::backward`], and the gradient of the [`Self::leaf`].
+    pub(crate) fn backward_to_leaf(
+        &self,
+        ends: Vec<(Tensor, Tensor)>,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor> {
+        let recorder = self.recorder.as_ref()?;
         let tape = std::mem::take(&mut *recorder.tape.lock().unwrap_or_else(|e| e.into_inner()));
-        tape.backward(self, ends, gradients);
+        tape.backward(self, ends, gradients)
     }
 
     /// Forgets what was recorded, for a forward pass without a backward one.

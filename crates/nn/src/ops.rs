@@ -10,6 +10,7 @@ mod gate;
 mod linear;
 mod loss;
 mod norm;
+mod recompute;
 mod rows;
 
 pub use attend::{attention, rope};
@@ -19,4 +20,5 @@ pub use kernels::elementwise::RopeLayout;
 pub use linear::{Lora, linear, linears, lora};
 pub use loss::{log_probs, log_probs_backward};
 pub use norm::rms_norm;
+pub use recompute::recompute;
 pub use rows::{add, embedding, select_rows};

@@ -36,10 +36,15 @@ impl Tape {
     }
 
     /// Runs all steps backwards, from the gradients `ends` of some of their results. What a step has kept is freed as it
-    /// is done.
-    pub(crate) fn backward(self, cx: &Context, ends: Vec<(Tensor, Tensor)>, gradients: &mut Gradients) {
+    /// is done. Returns the gradient of the leaf, where there is one and a gradient has come to it.
+    pub(crate) fn backward(
+        self,
+        cx: &Context,
+        ends: Vec<(Tensor, Tensor)>,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor> {
         let nodes = (0..self.steps.len()).map(|_| None).collect();
-        let mut pass = Pass { cx, nodes, gradients };
+        let mut pass = Pass { cx, nodes, gradients, leaf: None };
         for (end, gradient) in ends {
             assert_eq!(
                 (end.rows(), end.cols()),
@@ -53,6 +58,7 @@ impl Tape {
                 backward(&mut pass, &gradient);
             }
         }
+        pass.leaf
     }
 }
 
@@ -68,6 +74,8 @@ pub(crate) struct Pass<'a> {
     nodes: Vec<Option<Tensor>>,
     /// Those of parameters.
     pub(crate) gradients: &'a mut Gradients,
+    /// That of the tape's leaf, when its step has come.
+    pub(crate) leaf: Option<Tensor>,
 }
 
 impl Pass<'_> {

@@ -65,6 +65,11 @@ impl Tensor {
     pub(crate) fn set_node(&mut self, node: NodeId) {
         self.node = Some(node);
     }
+
+    /// Takes it off the tape.
+    pub(crate) fn take_node(&mut self) -> Option<NodeId> {
+        self.node.take()
+    }
 }
 
 struct Buffer {
