@@ -1,5 +1,9 @@
 //! Steps of optimisers over a parameter's values.
 
+mod eight_bit;
+
+pub use eight_bit::{BLOCK, EightBit, adamw_8bit};
+
 use crate::Pool;
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
