@@ -1,9 +1,10 @@
 //! The state of a run on disk: one file, complete or absent, from which the run goes on with the same bits.
 
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, StatePart};
 use crate::parameters::Parameters;
+use crate::run::Cost;
 use models::CausalLm;
-use models::checkpoint::writer::{NewTensor, write_file, write_safetensors};
+use models::checkpoint::writer::{NewTensor, create_dir, write_file, write_safetensors};
 use models::checkpoint::{FileError, StoredTensor, safetensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,12 +13,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a run has done, and what it was to do: it goes on only with the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub step: usize,
     /// The recipe, the data and the base that it was done with, as one hash.
     pub identity: String,
+    /// What it has taken.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// Why a run cannot go on.
@@ -63,20 +67,25 @@ pub fn save(
     parameters: &Parameters,
     optimizer: &Optimizer,
 ) -> Result<(), CheckpointError> {
-    std::fs::create_dir_all(dir).map_err(|source| FileError::Io { path: dir.to_owned(), source })?;
+    create_dir(dir)?;
     let mut values = Vec::new();
     parameters.visit(lm, |id, of| values.push((id, of.to_vec())));
     values.sort_by_key(|(id, _)| *id);
     let mut tensors = Vec::new();
     for (id, values) in &values {
-        let (info, moments) = (parameters.info(*id), &optimizer.moments()[id.0]);
+        let (info, steps) = (parameters.info(*id), optimizer.steps(*id));
         tensors.push(NewTensor::f32(format!("values.{}", info.name), info.shape.clone(), values));
-        if moments.steps > 0 {
-            for (which, values) in [("m", &moments.m), ("v", &moments.v)] {
-                tensors.push(NewTensor::f32(format!("{which}.{}", info.name), info.shape.clone(), values));
-            }
-            tensors.push(bytes_tensor(format!("steps.{}", info.name), moments.steps.to_le_bytes().to_vec()));
+        if steps == 0 {
+            continue;
         }
+        for (which, part) in optimizer.state(*id) {
+            let name = format!("{which}.{}", info.name);
+            tensors.push(match part {
+                StatePart::Floats(values) => NewTensor::f32(name, vec![values.len()], values),
+                StatePart::Bytes(bytes) => bytes_tensor(name, bytes),
+            });
+        }
+        tensors.push(bytes_tensor(format!("steps.{}", info.name), steps.to_le_bytes().to_vec()));
     }
     let json = serde_json::to_vec(progress).expect("plain values");
     tensors.push(bytes_tensor(PROGRESS.to_owned(), json));
@@ -90,8 +99,9 @@ pub fn save(
     Ok(())
 }
 
-fn bytes_tensor(name: String, bytes: Vec<u8>) -> NewTensor<'static> {
-    NewTensor { name, type_name: "U8", shape: vec![bytes.len()], bytes: Cow::Owned(bytes) }
+fn bytes_tensor<'a>(name: String, bytes: impl Into<Cow<'a, [u8]>>) -> NewTensor<'a> {
+    let bytes = bytes.into();
+    NewTensor { name, type_name: "U8", shape: vec![bytes.len()], bytes }
 }
 
 fn checksum(mut tensors: Vec<(&str, &[u8])>) -> Vec<u8> {
@@ -120,7 +130,8 @@ fn list(dir: &Path) -> Vec<(usize, PathBuf)> {
     found
 }
 
-/// Goes on from the newest checkpoint in `dir` that is whole. Returns its step, or 0 when there is none.
+/// Goes on from the newest checkpoint in `dir` that is whole. Returns what was done by then, which is nothing when there is
+/// none.
 ///
 /// # Errors
 /// When it belongs to another run, or all there are are broken.
@@ -130,7 +141,7 @@ pub fn resume(
     lm: &mut CausalLm,
     parameters: &Parameters,
     optimizer: &mut Optimizer,
-) -> Result<usize, CheckpointError> {
+) -> Result<Progress, CheckpointError> {
     let mut broken = None;
     for (_, path) in list(dir).into_iter().rev() {
         match read(&path) {
@@ -139,12 +150,12 @@ pub fn resume(
             }
             Ok(stored) => {
                 stored.restore(&path, lm, parameters, optimizer)?;
-                return Ok(stored.progress.step);
+                return Ok(stored.progress);
             }
             Err(error) => broken = broken.or(Some(error)),
         }
     }
-    broken.map_or(Ok(0), Err)
+    broken.map_or(Ok(Progress::default()), Err)
 }
 
 /// A checkpoint as it was read, its checksum proven.
@@ -172,10 +183,8 @@ fn read(path: &Path) -> Result<Stored, CheckpointError> {
 }
 
 impl Stored {
-    fn floats(&self, name: &str, len: usize) -> Option<Vec<f32>> {
-        let bytes = &self.bytes[self.tensors.get(name)?.range.clone()];
-        let (words, _) = bytes.as_chunks::<4>();
-        (bytes.len() == len * 4).then(|| words.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    fn part(&self, name: &str) -> Option<&[u8]> {
+        self.tensors.get(name).map(|tensor| &self.bytes[tensor.range.clone()])
     }
 
     fn restore(
@@ -188,21 +197,20 @@ impl Stored {
         let mut missing = None;
         parameters.visit(lm, |id, values| {
             let name = &parameters.info(id).name;
-            let moments = &mut optimizer.moments_mut()[id.0];
-            match self.floats(&format!("values.{name}"), values.len()) {
-                Some(stored) => values.copy_from_slice(&stored),
-                None => missing = Some(name.clone()),
-            }
-            let Some(steps) = self.tensors.get(&format!("steps.{name}")) else { return };
-            let of = |which: &str| self.floats(&format!("{which}.{name}"), values.len());
-            match (self.bytes[steps.range.clone()].first_chunk(), of("m"), of("v")) {
-                (Some(steps), Some(m), Some(v)) => {
-                    (moments.steps, moments.m, moments.v) = (u32::from_le_bytes(*steps), m, v);
+            let part = |which: &str| self.part(&format!("{which}.{name}"));
+            match part("values").map(|bytes| bytes.as_chunks::<4>().0) {
+                Some(words) if words.len() == values.len() => {
+                    values.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
                 }
                 _ => missing = Some(name.clone()),
             }
+            let Some(steps) = part("steps") else { return };
+            let steps = steps.first_chunk().map(|steps| u32::from_le_bytes(*steps));
+            if steps.and_then(|steps| optimizer.restore(id, values.len(), steps, part)).is_none() {
+                missing = Some(name.clone());
+            }
         });
-        let reason = |name| format!("it lacks the parameter `{name}`");
+        let reason = |name| format!("it lacks the parameter `{name}`, or has it in another size");
         match missing.map(reason) {
             Some(reason) => Err(CheckpointError::Broken { path: path.to_owned(), reason }),
             None => Ok(()),

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use models::CausalLm;
 use models::checkpoint::FileError;
-use models::checkpoint::writer::{NewTensor, write_file, write_safetensors};
+use models::checkpoint::writer::{NewTensor, create_dir, write_file, write_safetensors};
 use nn::DType;
 use std::borrow::Cow;
 use std::io;
@@ -19,12 +19,13 @@ pub fn write_model(base: &Path, lm: &mut CausalLm, dir: &Path) -> Result<(), Fil
         let path = path.to_owned();
         move |source: io::Error| FileError::Io { path, source }
     };
-    std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    create_dir(dir)?;
     for entry in std::fs::read_dir(base).map_err(failed(base))?.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let kept = matches!(path.extension().and_then(|e| e.to_str()), Some("json" | "txt" | "jinja"));
         if kept && path.is_file() && name != "model.safetensors.index.json" {
-            std::fs::copy(&path, dir.join(name)).map_err(failed(&path))?;
+            let to = dir.join(name);
+            std::fs::copy(&path, &to).map_err(|source| FileError::Write { path: to, source })?;
         }
     }
     let dtype = lm.config().dtype;

@@ -92,16 +92,32 @@ pub struct Steps {
     pub batch: usize,
     /// Tokens that are computed at once: more take more memory, and change nothing else.
     pub part_tokens: usize,
+    /// Whether activations are computed again in the backward pass: less memory, a third more time, the same result.
+    pub recompute: Recompute,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
     /// Checkpoints that are kept.
     pub keep: usize,
 }
 
+/// When activations are computed again in place of being kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// When memory is too short to keep them.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// How parameters move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OptimizerSettings {
+    /// `adamw`, `adamw8bit` or `muon`.
+    pub kind: OptimizerKind,
     /// The highest learning rate; 0 takes 2e-4 for `lora` and 2e-5 for `full`.
     pub learning_rate: f64,
     /// `constant`, `linear` or `cosine`.
@@ -116,8 +132,22 @@ pub struct OptimizerSettings {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
+    /// Decay of Muon's momentum.
+    pub momentum: f64,
     /// Longest gradient; longer ones are shortened to it. 0 leaves them.
     pub max_norm: f64,
+}
+
+/// Optimisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// AdamW.
+    AdamW,
+    /// AdamW with moments in 8 bits: a quarter of their memory.
+    AdamW8bit,
+    /// Muon for the matrices within layers, AdamW for the rest.
+    Muon,
 }
 
 /// How the learning rate goes on.
@@ -170,13 +200,22 @@ impl Default for Method {
 
 impl Default for Steps {
     fn default() -> Steps {
-        Steps { epochs: 1, at_most: 0, batch: 8, part_tokens: 2048, checkpoint_every: 100, keep: 2 }
+        Steps {
+            epochs: 1,
+            at_most: 0,
+            batch: 8,
+            part_tokens: 2048,
+            recompute: Recompute::Auto,
+            checkpoint_every: 100,
+            keep: 2,
+        }
     }
 }
 
 impl Default for OptimizerSettings {
     fn default() -> OptimizerSettings {
         OptimizerSettings {
+            kind: OptimizerKind::AdamW,
             learning_rate: 0.0,
             schedule: ScheduleKind::Cosine,
             warmup: 0.03,
@@ -184,6 +223,7 @@ impl Default for OptimizerSettings {
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
+            momentum: 0.95,
             max_norm: 1.0,
         }
     }
@@ -274,11 +314,17 @@ impl Recipe {
             return Err(RecipeError::Value { key, found, expected: "at least 1, and not out of all bounds" });
         }
         let o = &self.optimizer;
+        if o.kind == OptimizerKind::Muon && self.method.kind == Kind::Lora {
+            let expected =
+                "adamw or adamw8bit for an adapter: muon is for all weights (method.kind = \"full\")";
+            return Err(RecipeError::Value { key: "optimizer.kind", found: "muon".to_owned(), expected });
+        }
         let shares = [
             ("optimizer.warmup", o.warmup),
             ("optimizer.floor", o.floor),
             ("optimizer.beta1", o.beta1),
             ("optimizer.beta2", o.beta2),
+            ("optimizer.momentum", o.momentum),
             ("method.dropout", f64::from(self.method.dropout)),
         ];
         if let Some((key, found)) = shares.into_iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
@@ -384,6 +430,7 @@ mod tests {
         assert!(parse("", "steps.epochs=0").contains("steps.epochs is 0"));
         assert!(parse("", "steps.epochs=many").contains("invalid type"));
         assert!(parse("", "method.dropout=1").contains("from 0 to below 1"));
+        assert!(parse("", "optimizer.kind=muon").contains("adamw or adamw8bit for an adapter"));
         assert!(parse("", "steps.epochs").contains("not `key=value`"));
         assert!(Recipe::parse("", &[]).unwrap_err().to_string().contains("no `model`"));
     }

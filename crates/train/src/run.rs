@@ -1,25 +1,36 @@
 //! A training run: from a recipe to an adapter or a model.
 
+mod card;
+mod chart;
+mod cost;
+mod fault;
+mod metrics;
+
+pub use card::{Card, HashedFile};
+pub use cost::Cost;
+pub use fault::Fault;
+pub use metrics::{Metrics, StepReport};
+
 use crate::checkpoint::{self, CheckpointError, Progress};
 use crate::data::{self, DataError, Dataset, Language, Order, micro_batches};
 use crate::export::write_model;
+use crate::memory::{Demand, Sizes, TooLittleMemory};
 use crate::objective::{self, Example};
-use crate::optimizer::{AdamW, Optimizer, clip, gradient_norm};
+use crate::optimizer::{AdamW, Muon, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
 use crate::random::Random;
-use crate::recipe::{Kind, Quantize, Recipe, ScheduleKind};
+use crate::recipe::{Kind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
 use crate::schedule::{Decay, Schedule};
-use kernels::Pool;
+use cost::Meter;
+use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
-use models::checkpoint::writer::write_file;
+use models::checkpoint::writer::{create_dir, remove_unfinished};
 use models::model::open_weights;
 use models::{Model, ModelError, Quantization};
 use nn::{Context, Gradients};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,43 +57,53 @@ pub enum RunError {
     /// Another file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A loss that is no number.
+    /// A disk that takes no more.
+    #[error("{source}; make room and run it again: it {}", going_on(*.saved))]
+    Output {
+        /// The step of the last checkpoint; 0 when there is none.
+        saved: usize,
+        /// What could not be written.
+        source: FileError,
+    },
+    /// Another process writes there.
+    #[error("another run is writing to {}; wait for its end, or give another `output`", .0.display())]
+    Busy(PathBuf),
+    /// More than the machine has.
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
+    /// A loss or a gradient that is no number.
     #[error(
-        "the loss of step {step} is {loss}: the run stops, and its last checkpoint stays; lower optimizer.learning_rate, or \
-         optimizer.max_norm"
+        "step {step} computes with what is no number (its loss is {loss}): {fault}. The run stops; of its checkpoints {}. \
+         Begin anew into another `output`, with a lower optimizer.learning_rate or optimizer.max_norm",
+        last(*.saved)
     )]
     NotFinite {
         /// The step, from 1.
         step: usize,
         /// The loss.
         loss: f64,
+        /// Where it began.
+        fault: Fault,
+        /// The step of the last checkpoint; 0 when there is none.
+        saved: usize,
     },
     /// Weights that are not floats cannot be trained.
     #[error("training all weights needs a base that is not quantized; give method.quantize = \"none\"")]
     QuantizedFull,
 }
 
-/// What one step did: a line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepReport {
-    /// From 1.
-    pub step: usize,
-    /// Of all.
-    pub total_steps: usize,
-    /// Mean cross-entropy of the step's learned tokens, in nats.
-    pub loss: f64,
-    /// Length of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Tokens that were computed.
-    pub tokens: usize,
-    /// Tokens that were learned.
-    pub learned_tokens: usize,
-    /// Tokens per second of this step.
-    pub tokens_per_second: f64,
-    /// Seconds that the steps to come will take at the pace so far.
-    pub seconds_left: f64,
+fn going_on(saved: usize) -> String {
+    match saved {
+        0 => "begins anew, as no checkpoint was written yet".to_owned(),
+        step => format!("goes on after step {step}, whose checkpoint is whole"),
+    }
+}
+
+fn last(saved: usize) -> String {
+    match saved {
+        0 => "none was written yet".to_owned(),
+        step => format!("that of step {step} is the last good one, and stays"),
+    }
 }
 
 /// How a run ended.
@@ -105,8 +126,15 @@ pub struct Run {
     dataset: Dataset,
     order: Order,
     schedule: Schedule,
+    /// Whether activations are computed again.
+    recompute: bool,
+    /// What was done, and with the last checkpoint is kept.
+    saved: Progress,
     done: usize,
-    identity: String,
+    base: Vec<HashedFile>,
+    data_hash: String,
+    /// Keeps other processes away from the output.
+    _lock: File,
 }
 
 impl Run {
@@ -130,18 +158,17 @@ impl Run {
         let (adapter, parameters) = mark(&recipe, &mut model, &pool)?;
         let order = Order::new(dataset.examples.len(), recipe.steps.batch, recipe.seed);
         let schedule = schedule(&recipe, &order);
-        let o = &recipe.optimizer;
-        let settings = AdamW {
-            betas: (o.beta1, o.beta2),
-            weight_decay: o.weight_decay,
-            decay_vectors: false,
-            ..AdamW::default()
-        };
-        let mut optimizer = Optimizer::new(settings, &parameters);
-        let identity = identity(&recipe, &dataset);
+        let mut optimizer = optimizer(&recipe, &parameters);
+        let recompute = recompute(&recipe, &model, &parameters, &optimizer, &dataset)?;
+        let base = HashedFile::all(model.files())?;
+        let data_hash = dataset_hash(&dataset);
+        let identity = identity(&recipe, &base, &data_hash);
+        let lock = lock(&recipe.output)?;
         let dir = recipe.output.join("checkpoints");
-        let done = checkpoint::resume(&dir, &identity, &mut model.lm, &parameters, &mut optimizer)?;
+        let saved = checkpoint::resume(&dir, &identity, &mut model.lm, &parameters, &mut optimizer)?;
+        let saved = Progress { identity, ..saved };
         Ok(Run {
+            done: saved.step,
             recipe,
             model,
             pool,
@@ -151,8 +178,11 @@ impl Run {
             dataset,
             order,
             schedule,
-            done,
-            identity,
+            recompute,
+            saved,
+            base,
+            data_hash,
+            _lock: lock,
         })
     }
 
@@ -176,6 +206,11 @@ impl Run {
         self.schedule.total_steps
     }
 
+    /// Whether activations are computed again in the backward pass, for want of memory or as the recipe says.
+    pub fn recomputes(&self) -> bool {
+        self.recompute
+    }
+
     /// Does the steps that are left. `report` hears of each; `stop` ends the run after the step that is under way, with a
     /// checkpoint.
     ///
@@ -186,27 +221,33 @@ impl Run {
         stop: &AtomicBool,
         report: &mut dyn FnMut(&StepReport),
     ) -> Result<Outcome, RunError> {
-        let cx = Context::recording(self.pool.clone());
+        let outcome = self.go_on(stop, report);
+        outcome.map_err(|error| error.of_full_disk(self.saved.step))
+    }
+
+    fn go_on(&mut self, stop: &AtomicBool, report: &mut dyn FnMut(&StepReport)) -> Result<Outcome, RunError> {
+        let cx = Context::recording(self.pool.clone()).recomputing(self.recompute);
         let mut gradients = Gradients::new();
-        let mut metrics = Metrics::open(&self.recipe.output.join("metrics.jsonl"), self.done)?;
-        let (first, started) = (self.done, Instant::now());
+        let mut metrics = Metrics::open(&self.recipe.output, self.done)?;
+        let (first, mut meter) = (self.done, Meter::start(self.saved.cost));
         while self.done < self.total_steps() {
             let mut found = self.step(&cx, &mut gradients)?;
             self.done += 1;
-            let pace = started.elapsed().as_secs_f64() / (self.done - first) as f64;
+            meter.add(found.tokens, found.learned_tokens);
+            let pace = meter.seconds() / (self.done - first) as f64;
             found.seconds_left = pace * (self.total_steps() - self.done) as f64;
             metrics.write(&found)?;
             report(&found);
             let stopped = stop.load(Ordering::Relaxed);
-            if stopped || self.done.is_multiple_of(self.recipe.steps.checkpoint_every) {
-                self.checkpoint()?;
+            let last = self.done == self.total_steps();
+            if stopped || last || self.done.is_multiple_of(self.recipe.steps.checkpoint_every) {
+                self.checkpoint(meter.cost())?;
             }
-            if stopped && self.done < self.total_steps() {
+            if stopped && !last {
                 return Ok(Outcome::Stopped(self.done));
             }
         }
-        self.checkpoint()?;
-        self.finish().map(Outcome::Done)
+        self.finish(&metrics).map(Outcome::Done)
     }
 
     /// The next step.
@@ -223,13 +264,15 @@ impl Run {
         }
         let loss = sum / learned.max(1) as f64;
         let gradient_norm = gradient_norm(cx.pool(), gradients);
+        let lm = &mut self.model.lm;
         if !(loss.is_finite() && gradient_norm.is_finite()) {
-            return Err(RunError::NotFinite { step: step + 1, loss });
+            let sequences = examples.iter().map(|example| example.tokens());
+            let fault = fault::find(&self.pool, lm, &self.parameters, sequences, loss, gradients);
+            return Err(RunError::NotFinite { step: step + 1, loss, fault, saved: self.saved.step });
         }
         let max_norm = self.recipe.optimizer.max_norm;
         let scale = if max_norm > 0.0 { clip(gradient_norm, max_norm) } else { 1.0 };
         let learning_rate = self.schedule.learning_rate(step);
-        let lm = &mut self.model.lm;
         self.optimizer.step(cx.pool(), lm, &self.parameters, gradients, learning_rate, scale);
         let tokens: usize = examples.iter().map(|e| e.tokens().len()).sum();
         Ok(StepReport {
@@ -242,39 +285,139 @@ impl Run {
             learned_tokens: learned,
             tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
             seconds_left: 0.0,
+            memory_bytes: machine::resident_memory(),
         })
     }
 
-    fn checkpoint(&mut self) -> Result<(), RunError> {
-        let dir = self.recipe.output.join("checkpoints");
-        let progress = Progress { step: self.done, identity: self.identity.clone() };
-        let (keep, lm) = (self.recipe.steps.keep, &mut self.model.lm);
-        Ok(checkpoint::save(&dir, keep, &progress, lm, &self.parameters, &self.optimizer)?)
+    /// Writes a checkpoint, unless a parameter is no number any more: then the one before is the last good one.
+    fn checkpoint(&mut self, cost: Cost) -> Result<(), RunError> {
+        let lm = &mut self.model.lm;
+        if let Some(fault) = fault::bad_parameter(&self.pool, lm, &self.parameters) {
+            let (step, saved) = (self.done, self.saved.step);
+            return Err(RunError::NotFinite { step, loss: f64::NAN, fault, saved });
+        }
+        let progress = Progress { step: self.done, identity: self.saved.identity.clone(), cost };
+        let (dir, keep) = (self.recipe.output.join("checkpoints"), self.recipe.steps.keep);
+        checkpoint::save(&dir, keep, &progress, lm, &self.parameters, &self.optimizer)?;
+        self.saved = progress;
+        Ok(())
     }
 
     /// Writes what was trained: `adapter/` as PEFT does, and merged as well if the recipe says so, or `model/` as a plain
-    /// checkpoint.
-    fn finish(mut self) -> Result<PathBuf, RunError> {
+    /// checkpoint. The card goes beside them and into them.
+    fn finish(&mut self, metrics: &Metrics) -> Result<PathBuf, RunError> {
+        let [adapter_dir, model_dir] = ["adapter", "model"].map(|name| self.recipe.output.join(name));
+        let lm = &mut self.model.lm;
+        let mut written = Vec::new();
         match self.adapter.take() {
             Some(config) => {
-                let dir = self.recipe.output.join("adapter");
-                let adapter = Adapter::of(&mut self.model.lm, config);
-                adapter.write(&dir)?;
+                let adapter = Adapter::of(lm, config);
+                adapter.write(&adapter_dir)?;
+                written.push(adapter_dir);
                 if self.recipe.method.merge {
                     // the base may be packed here
                     let (_, mut plain) = open_weights(&self.recipe.model)?;
                     adapter.merge(&mut plain, &self.pool)?;
-                    write_model(&self.recipe.model, &mut plain, &self.recipe.output.join("model"))?;
+                    write_model(&self.recipe.model, &mut plain, &model_dir)?;
+                    written.push(model_dir);
                 }
-                Ok(dir)
             }
             None => {
-                let dir = self.recipe.output.join("model");
-                write_model(&self.recipe.model, &mut self.model.lm, &dir)?;
-                Ok(dir)
+                write_model(&self.recipe.model, lm, &model_dir)?;
+                written.push(model_dir);
             }
         }
+        let files = HashedFile::all(self.recipe.data.train.iter().map(PathBuf::as_path))?;
+        let card = Card {
+            recipe: &self.recipe,
+            base: &self.base,
+            files: &files,
+            dataset: &self.dataset,
+            data_hash: &self.data_hash,
+            parameters: self.parameters.all().iter().map(|p| p.len()).sum(),
+            losses: metrics.losses(),
+            cost: self.saved.cost,
+        };
+        for dir in written.iter().chain([&self.recipe.output]) {
+            card.write(dir)?;
+        }
+        Ok(written.swap_remove(0))
     }
+}
+
+impl RunError {
+    /// Says of an output that could not be written what there is to go on from.
+    fn of_full_disk(self, saved: usize) -> RunError {
+        match self {
+            RunError::File(source @ FileError::Write { .. })
+            | RunError::Checkpoint(CheckpointError::File(source @ FileError::Write { .. }))
+            | RunError::Adapter(AdapterError::File(source @ FileError::Write { .. })) => {
+                RunError::Output { saved, source }
+            }
+            other => other,
+        }
+    }
+}
+
+/// What moves the parameters. Norms and biases do not decay.
+fn optimizer(recipe: &Recipe, parameters: &Parameters) -> Optimizer {
+    let o = &recipe.optimizer;
+    let adamw = AdamW {
+        betas: (o.beta1, o.beta2),
+        weight_decay: o.weight_decay,
+        decay_vectors: false,
+        ..AdamW::default()
+    };
+    match o.kind {
+        OptimizerKind::AdamW => Optimizer::new(adamw, parameters),
+        OptimizerKind::AdamW8bit => Optimizer::eight_bit(adamw, parameters),
+        OptimizerKind::Muon => Optimizer::muon(Muon { momentum: o.momentum }, adamw, parameters),
+    }
+}
+
+/// Takes the directory `output` for this process, and removes what one that was killed has left unfinished there.
+fn lock(output: &Path) -> Result<File, RunError> {
+    create_dir(output)?;
+    let path = output.join(".lock");
+    let opened = File::options().create(true).append(true).open(&path);
+    let file = opened.map_err(|source| FileError::Write { path: path.clone(), source })?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(RunError::Busy(output.to_owned())),
+        // a file system without locks
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    for dir in ["", "checkpoints", "adapter", "model"] {
+        remove_unfinished(&output.join(dir));
+    }
+    Ok(file)
+}
+
+/// Whether activations are computed again, by the recipe and by the memory that is there.
+fn recompute(
+    recipe: &Recipe,
+    model: &Model,
+    parameters: &Parameters,
+    optimizer: &Optimizer,
+    dataset: &Dataset,
+) -> Result<bool, TooLittleMemory> {
+    let mut lens: Vec<u64> = dataset.examples.iter().map(|e| e.tokens().len() as u64).collect();
+    lens.sort_unstable_by(|a, b| b.cmp(a));
+    let adapter = recipe.method.kind == Kind::Lora;
+    let demand = Demand {
+        sizes: Sizes::of(model.lm.config()),
+        frozen_bytes: if adapter { model.weight_bytes } else { 0 },
+        trained: parameters.all().iter().map(|p| p.len() as u64).sum(),
+        optimizer_bytes: optimizer.bytes(parameters),
+        rank: if adapter { recipe.method.rank as u64 } else { 0 },
+        longest: lens.first().copied().unwrap_or(0),
+        batch_tokens: lens.iter().take(recipe.steps.batch).sum(),
+    };
+    let asked = match recipe.steps.recompute {
+        Recompute::Auto => None,
+        Recompute::On => Some(true),
+        Recompute::Off => Some(false),
+    };
+    demand.decide(recipe.steps.part_tokens as u64, asked, machine::available_memory())
 }
 
 /// Marks what is trained.
@@ -327,13 +470,22 @@ fn schedule(recipe: &Recipe, order: &Order) -> Schedule {
     }
 }
 
-/// What makes a run the same run: the recipe, but for where and on how many threads it is done, and the examples.
-fn identity(recipe: &Recipe, dataset: &Dataset) -> String {
+/// What makes a run the same run: the recipe, but for where and how it is done and what is made of the result, the base, and
+/// the examples.
+fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
     let mut recipe = recipe.clone();
-    (recipe.output, recipe.threads, recipe.steps.keep, recipe.steps.checkpoint_every) =
-        (PathBuf::new(), 0, 1, 1);
+    (recipe.output, recipe.threads, recipe.method.merge) = (PathBuf::new(), 0, false);
+    (recipe.steps.keep, recipe.steps.checkpoint_every, recipe.steps.recompute) = (1, 1, Recompute::Auto);
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&recipe).expect("plain values"));
+    base.iter().for_each(|file| hash.update(&file.sha256));
+    hash.update(data_hash);
+    card::hex(&hash.finalize())
+}
+
+/// SHA-256 of the examples: their tokens, and which of them are learned.
+fn dataset_hash(dataset: &Dataset) -> String {
+    let mut hash = Sha256::new();
     for example in &dataset.examples {
         hash.update((example.tokens().len() as u64).to_le_bytes());
         for (token, learned) in example.tokens().iter().zip(example.marks()) {
@@ -341,38 +493,5 @@ fn identity(recipe: &Recipe, dataset: &Dataset) -> String {
             hash.update([u8::from(*learned)]);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `metrics.jsonl`: a line for each step.
-struct Metrics {
-    path: PathBuf,
-    file: File,
-}
-
-impl Metrics {
-    /// Opens the file to go on after step `done`: lines of later steps, which will be done again, are removed.
-    fn open(path: &Path, done: usize) -> Result<Metrics, FileError> {
-        let failed = |source| FileError::Io { path: path.to_owned(), source };
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(failed)?;
-        }
-        let before = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed(error)),
-        };
-        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
-        let kept = before.lines().filter(|line| step(line).is_some_and(|step| step as usize <= done));
-        let kept: String = kept.map(|line| format!("{line}\n")).collect();
-        write_file(path, |out| out.write_all(kept.as_bytes()))?;
-        let file = File::options().append(true).open(path).map_err(failed)?;
-        Ok(Metrics { path: path.to_owned(), file })
-    }
-
-    fn write(&mut self, report: &StepReport) -> Result<(), FileError> {
-        let mut line = serde_json::to_vec(report).expect("plain values");
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| FileError::Io { path: self.path.clone(), source })
-    }
+    card::hex(&hash.finalize())
 }

@@ -101,11 +101,16 @@ fn weights(path: &Path) -> Vec<u8> {
 #[test]
 fn a_run_that_was_cut_off_ends_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in ["method.kind=lora", "method.kind=full"] {
-        let whole = recipe(dir.path(), &format!("{kind}-whole"), &[kind]);
+    for (kind, optimizer) in
+        [("lora", "adamw"), ("lora", "adamw8bit"), ("full", "adamw"), ("full", "adamw8bit"), ("full", "muon")]
+    {
+        let settings = [format!("method.kind={kind}"), format!("optimizer.kind={optimizer}")];
+        let settings = settings.each_ref().map(String::as_str);
+        let kind = format!("{kind}-{optimizer}");
+        let whole = recipe(dir.path(), &format!("{kind}-whole"), &settings);
         let (outcome, reports) = train(&whole, NEVER);
         let expected = weights(&result(outcome));
-        let cut = recipe(dir.path(), &format!("{kind}-cut"), &[kind]);
+        let cut = recipe(dir.path(), &format!("{kind}-cut"), &settings);
         for step in [1, 6] {
             assert!(matches!(train(&cut, step).0, Outcome::Stopped(at) if at == step));
         }
@@ -162,7 +167,84 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let recipe = recipe(dir.path(), "out", &["optimizer.learning_rate=1e30", "optimizer.warmup=0"]);
     let run = Run::prepare(recipe).unwrap();
     let error = run.train(&AtomicBool::new(false), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, RunError::NotFinite { .. }), "{error}");
+    assert!(matches!(&error, RunError::NotFinite { step: 2 | 3, saved: 0, .. }), "{error}");
+    assert!(error.to_string().contains("`model.layers."), "{error}");
+}
+
+#[test]
+fn a_number_that_is_lost_is_found_where_it_was_lost_and_the_last_good_checkpoint_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    // values overflow in the step after which a checkpoint is due
+    let rate = ["optimizer.learning_rate=1e38", "optimizer.schedule=linear", "optimizer.warmup=0.5"];
+    let settings = [&rate[..], &["steps.checkpoint_every=1", "method.kind=full"]].concat();
+    let recipe = recipe(dir.path(), "out", &settings);
+    let error =
+        Run::prepare(recipe.clone()).unwrap().train(&AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    let RunError::NotFinite { saved, .. } = error else { panic!("{error}") };
+    // what was saved can be gone on from
+    assert_eq!(Run::prepare(recipe).unwrap().done(), saved, "{error}");
+}
+
+#[test]
+fn activations_that_are_computed_again_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["method.kind=lora", "method.kind=full"] {
+        let results = ["off", "on"].map(|recompute| {
+            let settings = [kind, &format!("steps.recompute={recompute}")];
+            let recipe = recipe(dir.path(), &format!("{kind}-{recompute}"), &settings);
+            let (outcome, reports) = train(&recipe, NEVER);
+            (weights(&result(outcome)), reports.iter().map(|r| r.gradient_norm.to_bits()).collect::<Vec<_>>())
+        });
+        assert!(results[0] == results[1], "{kind}");
+    }
+}
+
+#[test]
+fn the_card_says_what_was_trained_on_what_and_at_what_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = recipe(dir.path(), "out", &[]);
+    train(&recipe, 5);
+    let path = result(train(&recipe, NEVER).0);
+    let card = std::fs::read_to_string(recipe.output.join("README.md")).unwrap();
+    assert_eq!(std::fs::read_to_string(path.join("README.md")).unwrap(), card);
+    let tokens: usize = std::fs::read_to_string(recipe.output.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["tokens"].as_u64().unwrap() as usize
+        })
+        .sum();
+    for expected in [
+        "base_model: \"qwen3-train-base\"",
+        "A LoRA adapter of rank 4 for `qwen3-train-base`",
+        "| steps | 12 |",
+        &format!("| tokens | {tokens} computed"),
+        "| examples | 5 of ",
+        "| `data.jsonl` | `",
+        "| `model.safetensors` | `",
+        "| energy | not measured |",
+        "rank = 4",
+    ] {
+        assert!(card.contains(expected), "{expected} is not in\n{card}");
+    }
+    let chart = std::fs::read_to_string(recipe.output.join("loss.svg")).unwrap();
+    assert!(chart.starts_with("<svg") && chart.contains("Loss over 12 steps"), "{chart}");
+}
+
+#[test]
+fn one_run_at_a_time_writes_to_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = recipe(dir.path(), "out", &[]);
+    let first = Run::prepare(recipe.clone()).unwrap();
+    let error = Run::prepare(recipe.clone()).err().unwrap();
+    assert!(matches!(error, RunError::Busy(_)), "{error}");
+    drop(first);
+    // what a killed run has left unfinished goes
+    let left = recipe.output.join("checkpoints/.writing-x");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, b"torn").unwrap();
+    drop(Run::prepare(recipe).unwrap());
+    assert!(!left.exists());
 }
 
 #[test]

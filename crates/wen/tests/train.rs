@@ -80,3 +80,37 @@ fn sigterm_ends_a_run_with_a_checkpoint_from_which_it_goes_on() {
     let other = ["train", path, "--set", "steps.epochs=100000", "--set", &more];
     assert_fails(&wen(&other), 1, &["another recipe"]);
 }
+
+#[test]
+fn a_full_disk_stops_a_run_that_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recipe(dir.path());
+    let args = |output: &str, every: usize| {
+        let output = format!("output={}", dir.path().join(output).display());
+        let every = format!("steps.checkpoint_every={every}");
+        ["train", path.to_str().unwrap(), "--set", &output, "--set", &every].map(str::to_owned)
+    };
+    let run = |args: [String; 6]| stdout(wen(&args.each_ref().map(String::as_str)));
+    run(args("whole", 5));
+    // files may have so many blocks of 512 bytes: the first checkpoint does not fit, then the metrics
+    for (blocks, every, said) in
+        [(2, 1, ["step-00000001", "begins anew"]), (4, 100, ["metrics.jsonl", "begins anew"])]
+    {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script]).arg(env!("CARGO_BIN_EXE_wen")).args(args("cut", every));
+        let [what, then] = said;
+        assert_fails(
+            &limited.output().unwrap(),
+            1,
+            &["cannot write", what, "make room and run it again", then],
+        );
+    }
+    // what is torn is done again
+    run(args("cut", 5));
+    let [whole, cut] = ["whole", "cut"].map(|output| dir.path().join(output));
+    let weights = |dir: &Path| std::fs::read(dir.join("adapter/adapter_model.safetensors")).unwrap();
+    assert!(weights(&cut) == weights(&whole));
+    let metrics = std::fs::read_to_string(cut.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 20, "{metrics}");
+}

@@ -18,8 +18,8 @@ use train::{Recipe, Run};
 #[command(
     long_about = "Train a model, or an adapter beside it, as a recipe says.\n\n\
         The recipe is TOML: `model`, `output` and `data.train` must be there, all else has defaults. All data is checked \
-        before the first step. The run writes `metrics.jsonl`, `checkpoints/` and at its end `adapter/` (as PEFT does) or \
-        `model/`. Ctrl-C and SIGTERM end it after the step that is under way; run again, it goes on from there with the \
+        before the first step. The run writes `metrics.jsonl`, `tensorboard/`, `checkpoints/`, and at its end `adapter/` (as \
+        PEFT does) or `model/`, with `README.md`, which says what was trained, on what, and at what cost. Ctrl-C and SIGTERM end it after the step that is under way; run again, it goes on from there with the \
         same bits.",
     after_help = "Examples:
   wen train recipe.toml
@@ -69,6 +69,9 @@ fn describe(run: &Run) {
     facts.add("tokens", format!("{tokens}, of which {learned} are learned"));
     facts.add("parameters", format!("{values} are trained"));
     facts.add("steps", format!("{}, of which {} are done", run.total_steps(), run.done()));
+    if run.recomputes() {
+        facts.add("memory", "activations are computed again in the backward pass");
+    }
     facts.note();
     left_out(dataset);
 }
@@ -90,14 +93,15 @@ fn left_out(dataset: &Dataset) {
 }
 
 fn tell(progress: &Progress, report: &StepReport) {
-    let StepReport { step, total_steps, loss, tokens_per_second, seconds_left, .. } = report;
-    progress.say(format!("loss {loss:.4}, {tokens_per_second:.0} tokens/s"));
+    let StepReport { step, total_steps, loss, tokens_per_second, seconds_left, memory_bytes, .. } = report;
+    let memory = memory_bytes.map_or_else(String::new, |bytes| format!(", {}", output::bytes(bytes)));
+    progress.say(format!("loss {loss:.4}, {tokens_per_second:.0} tokens/s{memory}"));
     progress.set(*step as u64);
     // where no bar is shown, a line now and then
     let every = (total_steps / 20).max(1);
     if !progress.is_shown() && (step % every == 0 || step == total_steps) {
         output::note(&format!(
-            "step {step}/{total_steps}  loss {loss:.4}  {tokens_per_second:.0} tokens/s  {seconds_left:.0} s left"
+            "step {step}/{total_steps}  loss {loss:.4}  {tokens_per_second:.0} tokens/s{memory}, {seconds_left:.0} s left"
         ));
     }
 }

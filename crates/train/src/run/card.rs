@@ -1,0 +1,197 @@
+//! The card of a run: what was trained, on what, at what cost, and how far the numbers go. `README.md` beside the result.
+
+use super::cost::Cost;
+use crate::data::Dataset;
+use crate::recipe::{Kind, Recipe};
+use models::checkpoint::FileError;
+use models::checkpoint::writer::write_file;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+/// A file, as what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedFile {
+    /// Where it was.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes in hexadecimal digits, as `sha256sum` prints it.
+    pub sha256: String,
+}
+
+impl HashedFile {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn all<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<HashedFile>, FileError> {
+        let hashed = paths.into_iter().map(|path| {
+            let mut hash = Sha256::new();
+            let read = File::open(path).and_then(|file| {
+                io::copy(&mut BufReader::with_capacity(1 << 20, file), &mut Hashing(&mut hash))
+            });
+            read.map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+            Ok(HashedFile { path: path.to_owned(), sha256: hex(&hash.finalize()) })
+        });
+        hashed.collect()
+    }
+}
+
+/// Feeds a hash with what is written.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Everything that a card says.
+pub struct Card<'a> {
+    /// What was to be done.
+    pub recipe: &'a Recipe,
+    /// The files of the base's weights.
+    pub base: &'a [HashedFile],
+    /// Those of the data.
+    pub files: &'a [HashedFile],
+    /// What was learned.
+    pub dataset: &'a Dataset,
+    /// SHA-256 of the examples as tokens.
+    pub data_hash: &'a str,
+    /// Values that were trained.
+    pub parameters: usize,
+    /// Losses of all steps.
+    pub losses: &'a [f64],
+    /// Time, tokens and memory.
+    pub cost: Cost,
+}
+
+/// Steps over which the first and the last loss are averaged.
+const ENDS: usize = 20;
+/// The picture beside the card.
+const CHART: &str = "loss.svg";
+
+impl Card<'_> {
+    /// Writes `README.md` and its picture into `dir`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn write(&self, dir: &Path) -> Result<(), FileError> {
+        let (text, chart) = (self.text(), super::chart::svg(self.losses));
+        write_file(&dir.join(CHART), |out| out.write_all(chart.as_bytes()))?;
+        write_file(&dir.join("README.md"), |out| out.write_all(text.as_bytes()))
+    }
+
+    fn text(&self) -> String {
+        let Card { recipe, losses, .. } = self;
+        let base = name(&recipe.model);
+        let (kind, tags) = match recipe.method.kind {
+            Kind::Lora => (
+                format!("A LoRA adapter of rank {} for", recipe.method.rank),
+                "library_name: peft\ntags: [lora, wen]",
+            ),
+            Kind::Full => ("All weights of".to_owned(), "tags: [wen]"),
+        };
+        let mut text = format!("---\nbase_model: {}\n{tags}\n---\n\n", serde_json::json!(base));
+        let _ = write!(
+            text,
+            "# {}\n\n{kind} `{base}`, trained by `wen train`, version {}.\n\n![Loss over the steps]({CHART})\n\n",
+            name(&recipe.output),
+            env!("CARGO_PKG_VERSION"),
+        );
+        let ends = ENDS.min(losses.len().div_ceil(2)).max(1);
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
+        let (first, last) =
+            (mean(&losses[..ends.min(losses.len())]), mean(&losses[losses.len().saturating_sub(ends)..]));
+        section(
+            &mut text,
+            "Result",
+            &[
+                ("loss, first", format!("{first:.4} nats per learned token, mean of {ends} steps")),
+                ("loss, last", format!("{last:.4} nats per learned token, mean of {ends} steps")),
+                ("steps", losses.len().to_string()),
+                ("trained values", self.parameters.to_string()),
+            ],
+        );
+        text.push_str(
+            "The loss is that on the training data: it says how well these examples were learned, and nothing about others. \
+             How good the result is on what it has not seen has to be measured: `wen eval` does that.\n\n",
+        );
+        self.add_cost(&mut text);
+        self.add_data(&mut text);
+        let _ = write!(text, "## Recipe\n\n```toml\n{}```\n", toml::to_string(recipe).unwrap_or_default());
+        text
+    }
+
+    fn add_cost(&self, text: &mut String) {
+        let cost = self.cost;
+        let memory = match cost.peak_memory_bytes {
+            0 => "not known on this system".to_owned(),
+            bytes => format!("{:.2} GB", bytes as f64 / 1e9),
+        };
+        section(
+            text,
+            "Cost",
+            &[
+                ("time", format!("{:.2} min", cost.seconds / 60.0)),
+                ("processor time", format!("{:.4} hours", cost.processor_seconds / 3600.0)),
+                ("tokens", format!("{} computed, {} learned", cost.tokens, cost.learned_tokens)),
+                ("memory, at most", memory),
+                ("energy", "not measured".to_owned()),
+            ],
+        );
+        text.push_str(
+            "Steps that were lost because the run was killed after its last checkpoint are not counted.\n\n",
+        );
+    }
+
+    fn add_data(&self, text: &mut String) {
+        let Card { dataset, .. } = self;
+        let tokens: usize = dataset.examples.iter().map(|e| e.tokens().len()).sum();
+        section(
+            text,
+            "Base and data",
+            &[
+                ("base", format!("`{}`", self.recipe.model.display())),
+                ("examples", format!("{} of {tokens} tokens", dataset.examples.len())),
+                (
+                    "left out",
+                    format!("{} longer than {} tokens", dataset.too_long.len(), self.recipe.data.max_tokens),
+                ),
+                ("repeated", format!("{}, which were learned all the same", dataset.duplicates.len())),
+                ("SHA-256 of the examples as tokens", format!("`{}`", self.data_hash)),
+            ],
+        );
+        text.push_str("| file | SHA-256 |\n|---|---|\n");
+        for file in self.base.iter().chain(self.files) {
+            let _ = writeln!(text, "| `{}` | `{}` |", name(&file.path), file.sha256);
+        }
+        text.push('\n');
+    }
+}
+
+/// A heading and a table of two columns.
+fn section(text: &mut String, heading: &str, rows: &[(&str, String)]) {
+    let _ = write!(text, "## {heading}\n\n| | |\n|---|---|\n");
+    for (name, value) in rows {
+        let _ = writeln!(text, "| {name} | {value} |");
+    }
+    text.push('\n');
+}
+
+/// The last part of a path, also of one that ends in dots.
+fn name(path: &Path) -> String {
+    let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned()
+}
