@@ -259,6 +259,17 @@ pub(crate) mod x86 {
         }
     }
 
+    /// [`in_turn`] of 512 bits.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn in_turn_512(mut sum: __m512i) -> __m512i {
+        // SAFETY: there is no instruction in it.
+        unsafe {
+            std::arch::asm!("/* {} */", inout(zmm_reg) sum, options(nomem, nostack, preserves_flags));
+        }
+        sum
+    }
+
     /// AVX-512 VNNI: `vpdpbusd` of 512 bits.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512Vnni<const WIDE: bool>;
@@ -289,7 +300,13 @@ pub(crate) mod x86 {
         }
         #[inline(always)]
         unsafe fn add(sums: __m512i, codes: __m512i, x: *const u8) -> __m512i {
-            unsafe { _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
+            unsafe {
+                in_turn_512(_mm512_dpbusd_epi32(
+                    sums,
+                    codes,
+                    _mm512_set1_epi32(x.cast::<i32>().read_unaligned()),
+                ))
+            }
         }
         #[inline(always)]
         unsafe fn finish(sums: __m512i, _correction: i32, _part: usize) -> __m512 {

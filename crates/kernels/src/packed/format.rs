@@ -170,9 +170,14 @@ impl<'a> PackedMatrix<'a> {
         self.rows.div_ceil(TILE)
     }
 
+    /// Bytes of a tile.
+    pub(crate) fn tile_len(&self) -> usize {
+        self.bytes.len() / self.tiles()
+    }
+
     /// Codes and scales of tile `i`.
     pub(crate) fn tile(&self, i: usize) -> (&'a [u8], &'a [u8]) {
-        let tile = self.bytes.len() / self.tiles();
+        let tile = self.tile_len();
         self.bytes[i * tile..(i + 1) * tile]
             .split_at(self.cols.div_ceil(GROUP) * self.packed.group_code_bytes())
     }

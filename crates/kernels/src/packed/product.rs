@@ -19,35 +19,34 @@ pub struct Product<'a> {
     pub out: &'a mut [f32],
 }
 
-/// Bytes of weights in a task: they stay in the second-level cache while all rows pass.
-const TASK_BYTES: usize = 192 * 1024;
-/// Outputs in a task at most, so that small matrices are shared by many threads.
-const TASK_TILES: usize = 4;
+/// Tiles in a task at most.
+const TASK_TILES: usize = 8;
+/// Tasks for each thread at least, so that none waits long for the last.
+const TASKS_PER_THREAD: usize = 4;
 
 /// Computes products of the same rows, on all threads at once.
 ///
 /// # Panics
 /// When lengths do not fit.
 pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>]) {
+    let all_tiles: usize = products.iter().map(|p| p.weight.tiles()).sum();
+    let tiles_in_task = (all_tiles / (TASKS_PER_THREAD * pool.threads())).clamp(1, TASK_TILES);
     let mut tasks = Vec::with_capacity(products.len());
     let mut count = 0;
     for p in products.iter_mut() {
         let (n, k) = (p.weight.rows(), p.weight.cols());
         assert_eq!((x.cols(), p.out.len()), (k, x.rows() * n), "x is [m, {k}] and out is [m, {n}]");
         assert!(p.bias.is_none_or(|b| b.len() == n), "one bias for each of {n} outputs");
-        let tiles = p.weight.tiles();
-        let tile_bytes = p.weight.packed_type().tile_bytes(k).unwrap_or(usize::MAX);
-        let tiles_in_task = (TASK_BYTES / tile_bytes.max(1)).clamp(1, TASK_TILES);
         let columns = Columns { out: Parts::new(p.out), n, bias: p.bias };
-        tasks.push((count, tiles_in_task, p.weight, columns));
-        count += tiles.div_ceil(tiles_in_task);
+        tasks.push((count, p.weight, columns));
+        count += p.weight.tiles().div_ceil(tiles_in_task);
     }
     if x.rows() == 0 {
         return;
     }
     pool.run(count, &|task| {
         let at = tasks.partition_point(|t| t.0 <= task) - 1;
-        let (first, tiles_in_task, weight, columns) = &tasks[at];
+        let (first, weight, columns) = &tasks[at];
         let start = (task - first) * tiles_in_task;
         let end = (start + tiles_in_task).min(weight.tiles());
         tiles(x, *weight, start, end, columns);
@@ -57,6 +56,10 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
 /// How far before its use a single row's weight is asked for, which is bound by memory.
 const AHEAD_BYTES: usize = 4096;
 const CACHE_LINE: usize = 64;
+/// Groups at a time: of a tile these are 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
+const CHUNK_GROUPS: usize = 32;
+/// Rows at a time: those groups of their 16-bit codes are 120 KB, which stay in the second-level cache while tiles pass.
+const PANEL_ROWS: usize = 60;
 
 /// Where the outputs of one product go.
 struct Columns<'a> {
@@ -66,24 +69,15 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Writes outputs `col ..` of `row`, as far as they exist.
+    /// Outputs `col .. col + count` of `row`.
+    ///
+    /// # Safety
+    /// No other task may use them, nor this one while the result lives.
     #[inline(always)]
-    fn put(&self, row: usize, col: usize, sums: &[f32]) {
-        let count = sums.len().min(self.n - col);
-        // SAFETY: no other task has these outputs, and `run` returns before `out` is used again.
-        let out = unsafe { self.out.part(row * self.n + col, count) };
-        match self.bias {
-            Some(bias) => {
-                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[col..]) {
-                    *out = sum + bias;
-                }
-            }
-            // a whole tile is two or four vectors, where a length that is not known is a call
-            None => match out.first_chunk_mut::<TILE>() {
-                Some(tile) if count == TILE => *tile = *sums.first_chunk().expect("a whole tile"),
-                _ => out.copy_from_slice(&sums[..count]),
-            },
-        }
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn of_row(&self, row: usize, col: usize, count: usize) -> &mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.out.part(row * self.n + col, count) }
     }
 }
 
@@ -174,23 +168,75 @@ unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
     end: usize,
     out: &Columns<'_>,
 ) {
-    // as few turns as can be, and all about as long: 8 rows are 4 and 4, not 5 and 3
-    let turns = x.rows().div_ceil(D::ROWS);
-    for turn in 0..turns {
-        let rows = x.rows() * turn / turns..x.rows() * (turn + 1) / turns;
-        let mut tile = start;
-        while tile < end {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        if x.rows() == 1 {
+            // one stream of memory, not `T`
+            for tile in start..end {
+                let piece = Piece { row: 0, groups: 0..x.groups(), next: Some(AHEAD_BYTES) };
+                block::<D, 1, 1, AFFINE>(x, piece, w, tile, out);
+            }
+            return;
+        }
+        // sums wait among the outputs, where those that pad the last tile have no place
+        let chunk = if end * TILE <= out.n { CHUNK_GROUPS } else { x.groups() };
+        let panels = x.rows().div_ceil(PANEL_ROWS);
+        for from in (0..x.groups()).step_by(chunk) {
+            let groups = from..(from + chunk).min(x.groups());
+            for panel in 0..panels {
+                let rows = part(0..x.rows(), panel, panels);
+                all_tiles::<D, T, AFFINE>(x, rows, groups.clone(), w, start..end, out);
+            }
+        }
+    }
+}
+
+/// Part `i` of `count`, all about as long: 8 rows in two are 4 and 4, not 5 and 3.
+#[inline(always)]
+fn part(rows: Range<usize>, i: usize, count: usize) -> Range<usize> {
+    rows.start + rows.len() * i / count..rows.start + rows.len() * (i + 1) / count
+}
+
+/// What a block covers.
+#[derive(Clone)]
+struct Piece {
+    /// Its first row.
+    row: usize,
+    /// Its groups. Sums begin with what is among the outputs, but for the first group.
+    groups: Range<usize>,
+    /// Bytes from a group's codes to those that are asked for meanwhile.
+    next: Option<usize>,
+}
+
+/// Some rows and groups against all `tiles`, `T` at a time.
+#[inline(always)]
+unsafe fn all_tiles<D: Dot, const T: usize, const AFFINE: bool>(
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    groups: Range<usize>,
+    w: PackedMatrix<'_>,
+    tiles: Range<usize>,
+    out: &Columns<'_>,
+) {
+    let turns = rows.len().div_ceil(D::ROWS);
+    let mut tile = tiles.start;
+    while tile < tiles.end {
+        let wide = tile + T <= tiles.end;
+        for turn in 0..turns {
+            let rows = part(rows.clone(), turn, turns);
+            // the last turn asks for what comes next, while arithmetic takes its time
+            let next = (turn + 1 == turns).then_some(T * w.tile_len());
+            let piece = Piece { row: rows.start, groups: groups.clone(), next };
             // SAFETY: the caller's promise on the instruction set.
             unsafe {
-                if tile + T <= end {
-                    some_rows::<D, T, AFFINE>(x, rows.clone(), w, tile, out);
-                    tile += T;
+                if wide {
+                    some_rows::<D, T, AFFINE>(x, rows.len(), piece, w, tile, out);
                 } else {
-                    some_rows::<D, 1, AFFINE>(x, rows.clone(), w, tile, out);
-                    tile += 1;
+                    some_rows::<D, 1, AFFINE>(x, rows.len(), piece, w, tile, out);
                 }
             }
         }
+        tile += if wide { T } else { 1 };
     }
 }
 
@@ -198,82 +244,134 @@ unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
 #[inline(always)]
 unsafe fn some_rows<D: Dot, const T: usize, const AFFINE: bool>(
     x: &QuantizedRows,
-    rows: Range<usize>,
+    rows: usize,
+    piece: Piece,
     w: PackedMatrix<'_>,
     tile: usize,
     out: &Columns<'_>,
 ) {
-    let row = rows.start;
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        match rows.len() {
-            1 => block::<D, 1, T, AFFINE>(x, row, w, tile, out),
-            2 => block::<D, 2, T, AFFINE>(x, row, w, tile, out),
-            3 => block::<D, 3, T, AFFINE>(x, row, w, tile, out),
-            4 => block::<D, 4, T, AFFINE>(x, row, w, tile, out),
-            5 => block::<D, 5, T, AFFINE>(x, row, w, tile, out),
-            _ if D::ROWS == MAX_ROWS => block::<D, MAX_ROWS, T, AFFINE>(x, row, w, tile, out),
+        match rows {
+            1 => block::<D, 1, T, AFFINE>(x, piece, w, tile, out),
+            2 => block::<D, 2, T, AFFINE>(x, piece, w, tile, out),
+            3 => block::<D, 3, T, AFFINE>(x, piece, w, tile, out),
+            4 => block::<D, 4, T, AFFINE>(x, piece, w, tile, out),
+            5 => block::<D, 5, T, AFFINE>(x, piece, w, tile, out),
+            _ if D::ROWS == MAX_ROWS => block::<D, MAX_ROWS, T, AFFINE>(x, piece, w, tile, out),
             rows => unreachable!("{rows} rows at once"),
         }
     }
 }
 
-/// `M` rows against `T` tiles. Sums of a group stay in registers; those over groups are in `sums`.
+/// Vectors of sums that a tile has at most.
+const MAX_PARTS: usize = 4;
+
+/// `M` rows against `T` tiles, over the groups of `piece`.
 #[inline(always)]
 unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
     x: &QuantizedRows,
-    row: usize,
+    piece: Piece,
     w: PackedMatrix<'_>,
     tile: usize,
     out: &Columns<'_>,
 ) {
-    let packed = w.packed_type();
-    let lanes = D::Float::LANES;
-    let mut sums = [[0.0f32; TILE * 2]; M];
-    let into: *mut f32 = sums.as_mut_ptr().cast();
-    let tiles: [(&[u8], &[u8]); T] = std::array::from_fn(|t| w.tile(tile + t));
-    let xs: [*const u8; M] = std::array::from_fn(|i| {
-        if D::PAIRS { x.pairs(row + i).as_ptr().cast() } else { x.codes(row + i).as_ptr().cast() }
-    });
-    let scales: [(&[f32], &[i32]); M] = std::array::from_fn(|i| x.scales(row + i));
-    for group in 0..x.groups() {
-        // SAFETY: a tile has codes and scales of every group, a row activations of every group; `into` has a vector for
-        // each part of each tile of each row.
-        unsafe {
-            let mut correction = [0; M];
+    let (lanes, col) = (D::Float::LANES, tile * TILE);
+    let (parts, count) = (TILE / lanes, (T * TILE).min(out.n - col));
+    // SAFETY: a tile has codes and scales of every group, a row activations of every group; no other task has these
+    // outputs, and `run` returns before `out` is used again. The caller's promise on the instruction set.
+    unsafe {
+        let mut sums = [[[D::Float::splat(0.0); MAX_PARTS]; T]; M];
+        if piece.groups.start > 0 {
             for i in 0..M {
-                correction[i] = -packed.zero() * scales[i].1.get_unchecked(group);
-            }
-            if M == 1 {
-                let bytes = packed.group_code_bytes();
-                let ahead = tiles[0].0.as_ptr().wrapping_add(group * bytes + AHEAD_BYTES);
-                for line in (0..bytes).step_by(CACHE_LINE) {
-                    D::Float::prefetch(ahead.wrapping_add(line));
-                }
-            }
-            let products = group_products::<D, M, T>(packed, &tiles, group, &xs, &correction);
-            for t in 0..T {
-                for part in 0..TILE / lanes {
-                    let at = tiles[t].1.as_ptr();
-                    let (scale, offset) = group_scales::<D::Float, AFFINE>(packed, at, group, part);
-                    for i in 0..M {
-                        let into = into.add(i * TILE * 2 + t * TILE + part * lanes);
-                        let x_scale = *scales[i].0.get_unchecked(group);
-                        let product = D::finish(products[i][t], correction[i], part);
-                        let factor = D::Float::mul(scale, D::Float::splat(x_scale));
-                        let mut sum = D::Float::fma(factor, product, D::Float::load(into));
-                        if AFFINE {
-                            let x_sum = x_scale * *scales[i].1.get_unchecked(group) as f32;
-                            sum = D::Float::fma(offset, D::Float::splat(x_sum), sum);
-                        }
-                        D::Float::store(into, sum);
+                let from = out.of_row(piece.row + i, col, T * TILE).as_ptr();
+                for t in 0..T {
+                    for part in 0..parts {
+                        sums[i][t][part] = D::Float::load(from.add(t * TILE + part * lanes));
                     }
                 }
             }
         }
+        add_groups::<D, M, T, AFFINE>(x, &piece, w, tile, &mut sums);
+        let bias = out.bias.filter(|_| piece.groups.end == x.groups());
+        let mut whole = [0.0f32; TILE * 2];
+        for i in 0..M {
+            let into = out.of_row(piece.row + i, col, count);
+            let direct = count == T * TILE;
+            let to = if direct { into.as_mut_ptr() } else { whole.as_mut_ptr() };
+            for t in 0..T {
+                for part in 0..parts {
+                    let at = t * TILE + part * lanes;
+                    let mut sum = sums[i][t][part];
+                    if let (Some(bias), true) = (bias, direct) {
+                        sum = D::Float::add(sum, D::Float::load(bias.as_ptr().add(col + at)));
+                    }
+                    D::Float::store(to.add(at), sum);
+                }
+            }
+            if !direct {
+                for (at, into) in into.iter_mut().enumerate() {
+                    *into = whole[at] + bias.map_or(0.0, |bias| bias[col + at]);
+                }
+            }
+        }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        out.put(row + i, tile * TILE, &sums[..T * TILE]);
+}
+
+/// Adds the groups of `piece` to `sums`.
+#[inline(always)]
+unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
+    x: &QuantizedRows,
+    piece: &Piece,
+    w: PackedMatrix<'_>,
+    tile: usize,
+    sums: &mut [[[<D::Float as Simd>::V; MAX_PARTS]; T]; M],
+) {
+    let packed = w.packed_type();
+    let tiles: [(&[u8], &[u8]); T] = std::array::from_fn(|t| w.tile(tile + t));
+    let (mut xs, mut x_scales, mut x_sums) =
+        ([std::ptr::null(); M], [std::ptr::null(); M], [std::ptr::null(); M]);
+    for i in 0..M {
+        let row = piece.row + i;
+        xs[i] = if D::PAIRS { x.pairs(row).as_ptr().cast() } else { x.codes(row).as_ptr().cast::<u8>() };
+        let (scales, sums) = x.scales(row);
+        (x_scales[i], x_sums[i]) = (scales.as_ptr(), sums.as_ptr());
+    }
+    for group in piece.groups.clone() {
+        // SAFETY: a tile has codes and scales of every group, a row activations of every group. What is asked for may lie
+        // anywhere.
+        unsafe {
+            let mut correction = [0; M];
+            for i in 0..M {
+                correction[i] = -packed.zero() * *x_sums[i].add(group);
+            }
+            if let Some(next) = piece.next {
+                for t in 0..T {
+                    let next = tiles[t].0.as_ptr().wrapping_add(group * packed.group_code_bytes() + next);
+                    for line in (0..packed.group_code_bytes()).step_by(CACHE_LINE) {
+                        D::Float::prefetch(next.wrapping_add(line));
+                    }
+                }
+            }
+            let products = group_products::<D, M, T>(packed, &tiles, group, &xs, &correction);
+            for t in 0..T {
+                for part in 0..TILE / D::Float::LANES {
+                    let at = tiles[t].1.as_ptr();
+                    let (scale, offset) = group_scales::<D::Float, AFFINE>(packed, at, group, part);
+                    for i in 0..M {
+                        let x_scale = *x_scales[i].add(group);
+                        let product = D::finish(products[i][t], correction[i], part);
+                        let factor = D::Float::mul(scale, D::Float::splat(x_scale));
+                        let mut sum = D::Float::fma(factor, product, sums[i][t][part]);
+                        if AFFINE {
+                            let x_sum = x_scale * *x_sums[i].add(group) as f32;
+                            sum = D::Float::fma(offset, D::Float::splat(x_sum), sum);
+                        }
+                        sums[i][t][part] = sum;
+                    }
+                }
+            }
+        }
     }
 }
 
