@@ -1,18 +1,20 @@
 //! Attention over a block-paged key-value cache.
 //!
-//! Softmax runs online, block by block (Milakov and Gimelshein, arXiv:1805.02867). Blocks are cut at absolute
-//! positions, so a row's sums have one order whether it comes in a prompt or alone.
+//! Keys lie transposed, a block's tokens beside each other, so that a vector of scores grows value by value of the head and
+//! never has to be summed across. Softmax runs online, some blocks at a time (Milakov and Gimelshein, arXiv:1805.02867).
+//! They are cut at absolute positions, so a row's sums have one order whether it comes in a prompt or alone.
 
 use crate::decode::decode_body;
-use crate::matmul::tile;
 use crate::pool::Parts;
-use crate::simd::{Bf16, F16, F32, MAX_LANES, Q8, Simd, Stored, simd_kernel};
+use crate::simd::{Bf16, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
-use half::{bf16, f16};
+use half::f16;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// One layer's keys or values: blocks of `[kv_heads, block_tokens, head_dim]` in `dtype`.
+/// One layer's keys or values in `dtype`: blocks of `[kv_heads, head_dim, block_tokens]` for keys, and
+/// `[kv_heads, block_tokens, head_dim]` for values. A head's keys in Q8_0 are, for each 32 values, the scales of all tokens
+/// and then `[32, block_tokens]` codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
     /// F32, F16, BF16, or Q8_0: 8 bits with a scale for each 32 values of a head, which must be a multiple of 32.
@@ -71,34 +73,105 @@ pub struct AttentionShape {
     pub window: Option<usize>,
 }
 
-/// Stores `rows [tokens, kv_heads, head_dim]` (keys or values of the batch) into the layer's blocks, rounding
-/// to nearest even where the cache is narrower than float32.
+/// Stores keys `rows [tokens, kv_heads, head_dim]` of the batch into the layer's blocks, rounding to nearest even where
+/// the cache is narrower than float32.
 ///
 /// # Panics
 /// When a sequence has too few blocks, or a block lies outside the cache.
-pub fn store_kv(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
-    let (vector, bytes) = (layout.head_dim, layout.vector_bytes());
-    let row = layout.kv_heads * vector;
+pub fn store_keys(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
+    let (dim, tokens) = (layout.head_dim, layout.block_tokens);
+    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
+        for (row, place) in (first..).zip(places) {
+            let key = &rows[(row * layout.kv_heads + head) * dim..][..dim];
+            store_column(layout.dtype, key, place, tokens, block);
+        }
+    });
+}
+
+/// Stores values, as [`store_keys`] does keys.
+///
+/// # Panics
+/// As [`store_keys`].
+pub fn store_values(
+    pool: &Pool,
+    rows: &[f32],
+    layout: KvLayout,
+    seqs: &[SequenceRows<'_>],
+    cache: &mut [u8],
+) {
+    let (dim, bytes) = (layout.head_dim, layout.vector_bytes());
+    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
+        for (row, place) in (first..).zip(places) {
+            let values = &rows[(row * layout.kv_heads + head) * dim..][..dim];
+            narrow(layout.dtype, values, &mut block[place * bytes..][..bytes]);
+        }
+    });
+}
+
+/// Calls `store(head, first, places, block)` for each head of each block that rows touch: rows from `first` go to these
+/// places among the block's tokens.
+fn for_blocks(
+    pool: &Pool,
+    layout: KvLayout,
+    seqs: &[SequenceRows<'_>],
+    cache: &mut [u8],
+    store: &(dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync),
+) {
     let cache = Parts::new(cache);
-    for s in seqs {
-        // one task for each block that the rows touch
-        let first = s.past / layout.block_tokens;
-        let blocks = if s.len == 0 { 0 } else { (s.past + s.len - 1) / layout.block_tokens - first + 1 };
+    let tokens = layout.block_tokens;
+    for s in seqs.iter().filter(|s| s.len > 0) {
+        let first = s.past / tokens;
+        let blocks = (s.past + s.len).div_ceil(tokens) - first;
         pool.run(blocks, &|task| {
             let block = first + task;
-            let from = (block * layout.block_tokens).max(s.past);
-            let to = ((block + 1) * layout.block_tokens).min(s.past + s.len);
-            for position in from..to {
-                let row = &rows[(s.start + position - s.past) * row..][..row];
-                for (head, values) in row.chunks_exact(vector).enumerate() {
-                    let at =
-                        layout.head_start(s.blocks[block], head) + position % layout.block_tokens * bytes;
-                    // SAFETY: a position has its own vectors, and each is written once.
-                    narrow(layout.dtype, values, unsafe { cache.part(at, bytes) });
-                }
+            let positions = (block * tokens).max(s.past)..((block + 1) * tokens).min(s.past + s.len);
+            let places = positions.start - block * tokens..positions.end - block * tokens;
+            for head in 0..layout.kv_heads {
+                let at = layout.head_bytes(s.blocks[block], head);
+                // SAFETY: a block is one sequence's, and each of its blocks is one task's.
+                let bytes = unsafe { cache.part(at.start, at.len()) };
+                store(head, s.start + positions.start - s.past, places.clone(), bytes);
             }
         });
     }
+}
+
+/// Writes a key as column `token` of `[head_dim, tokens]`.
+fn store_column(dtype: DType, key: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
+    if dtype == DType::Q8_0 {
+        return store_codes(key, token, tokens, block);
+    }
+    let size = dtype.block_bytes();
+    let places = block[token * size..].chunks_mut(tokens * size);
+    match dtype {
+        DType::F32 => places.zip(key).for_each(|(o, v)| o[..4].copy_from_slice(&v.to_le_bytes())),
+        DType::F16 => {
+            places.zip(key).for_each(|(o, v)| o[..2].copy_from_slice(&f16::from_f32(*v).to_le_bytes()))
+        }
+        DType::BF16 => places.zip(key).for_each(|(o, v)| o[..2].copy_from_slice(&to_bf16(*v).to_le_bytes())),
+        other => panic!("a cache is F32, F16, BF16 or Q8_0, not {}", other.name()),
+    }
+}
+
+/// The same in 8 bits, with its scales.
+fn store_codes(values: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
+    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
+    let mut narrowed = [0u8; 34];
+    for (values, out) in values.chunks_exact(len).zip(block.chunks_exact_mut(bytes * tokens)) {
+        narrow_block(values, &mut narrowed);
+        let (scales, codes) = out.split_at_mut(2 * tokens);
+        scales[2 * token..2 * token + 2].copy_from_slice(&narrowed[..2]);
+        for (codes, code) in codes.chunks_exact_mut(tokens).zip(&narrowed[2..]) {
+            codes[token] = *code;
+        }
+    }
+}
+
+/// Rounds to nearest even; what is no number stays none. The compiler makes vectors of it.
+fn to_bf16(v: f32) -> u16 {
+    let bits = v.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    if v.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
 }
 
 fn narrow(dtype: DType, values: &[f32], out: &mut [u8]) {
@@ -113,7 +186,7 @@ fn narrow(dtype: DType, values: &[f32], out: &mut [u8]) {
         DType::BF16 => out
             .chunks_exact_mut(2)
             .zip(values)
-            .for_each(|(o, v)| o.copy_from_slice(&bf16::from_f32(*v).to_le_bytes())),
+            .for_each(|(o, v)| o.copy_from_slice(&to_bf16(*v).to_le_bytes())),
         DType::Q8_0 => out
             .chunks_exact_mut(dtype.block_bytes())
             .zip(values.chunks_exact(dtype.block_len()))
@@ -193,23 +266,26 @@ simd_kernel! {
 #[derive(Default)]
 struct Scratch {
     progress: Progress,
-    /// `[block_tokens, width]`, decoded.
+    /// A block's keys `[head_dim, keys]`, decoded but for their scales `[head_dim / 32, keys]` if they have some.
     keys: Vec<f32>,
+    key_scales: Vec<f32>,
+    /// Its values `[block_tokens, width]`, decoded.
     values: Vec<f32>,
 }
 
-/// What a task knows of its queries after some blocks. Vectors of a head are padded with zeros to `width`, a multiple of
-/// every lane count.
+/// What a task knows of its queries after some blocks. Sums of a head are padded with zeros to `width`, a multiple of every
+/// lane count.
 #[derive(Default)]
 struct Progress {
+    dim: usize,
     width: usize,
-    /// `[queries, width]`, and the sums that become their results.
+    /// `[queries, dim]`.
     queries: Vec<f32>,
+    /// `[queries, width]`, which become the results.
     sums: Vec<f32>,
-    /// `[queries, keys]`, padded to whole tiles.
+    /// `[queries, columns]`: scores of some blocks, with room for a vector beyond them.
     scores: Vec<f32>,
-    /// Keys that a row of scores has room for.
-    keys: usize,
+    columns: usize,
     /// Of each query: the largest score so far and the sum of weights relative to it.
     softmax: Vec<(f32, f32)>,
 }
@@ -218,9 +294,13 @@ thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
-/// Queries and keys of a tile of scores.
-const TILE_QUERIES: usize = 2;
-const TILE_KEYS: usize = 4;
+/// Blocks whose scores become weights together.
+const SEGMENT_BLOCKS: usize = 4;
+/// Queries of a tile of scores, which is [`TILE_VECTORS`] vectors wide: 12 sums.
+const TILE_QUERIES: usize = 6;
+const TILE_VECTORS: usize = 2;
+/// Up to so many queries have twice as many vectors, so that sums don't wait for each other.
+const FEW_QUERIES: usize = 2;
 /// Up to so many queries, keys and values are read as they are stored; more share what is decoded once.
 const DIRECT_QUERIES: usize = 8;
 
@@ -268,40 +348,57 @@ unsafe fn attend_body<S: Simd>(
     let place = |i: usize| ((seq.start + from + i / group) * shape.heads + kv_head * group + i % group) * dim;
     let sight = Sight { first: seq.past + from, group, window: shape.window };
     let mut scratch = SCRATCH.take();
-    let Scratch { progress, keys, values } = &mut scratch;
-    progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
-    let width = progress.width;
-    // whole vectors are written over; only what pads them has to be zero
-    let clean = if dim == width && tokens == progress.keys { resize } else { reset };
-    clean(keys, progress.keys * width);
-    clean(values, tokens * width);
-    let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens == progress.keys;
+    scratch.progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
+    let width = scratch.progress.width;
+    let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens.is_multiple_of(MAX_LANES);
     let blocks = sight.of_row(0).start / tokens..sight.of_row(rows - 1).end.div_ceil(tokens);
-    for block in blocks.clone() {
-        let first = block * tokens;
-        let seen = |i: usize| sight.of_query(i, first, tokens);
-        let at = |block: usize| layout.head_bytes(seq.blocks[block], kv_head);
-        let (k, v) = (&cache.keys[at(block)], &cache.values[at(block)]);
-        let next = if block + 1 < blocks.end { &cache.keys[at(block + 1)] } else { v };
-        let stored = StoredBlock { keys: k.as_ptr(), values: v.as_ptr(), ahead: [v.as_ptr(), next.as_ptr()] };
-        // SAFETY: the caller's promise on the instruction set; each pointer is to `tokens` vectors of `width` values.
+    let at = |block: usize| layout.head_bytes(seq.blocks[block], kv_head);
+    for segment in blocks.start / SEGMENT_BLOCKS..blocks.end.div_ceil(SEGMENT_BLOCKS) {
+        let start = (segment * SEGMENT_BLOCKS).max(blocks.start);
+        let end = ((segment + 1) * SEGMENT_BLOCKS).min(blocks.end);
+        let seen = |i: usize| sight.of_query(i, start * tokens, (end - start) * tokens);
+        // SAFETY: the caller's promise on the instruction set; keys and values are whole blocks of a head.
         unsafe {
-            match layout.dtype {
-                DType::BF16 if direct => progress.block::<S, Bf16, true>(stored, shape.scale, seen),
-                DType::F16 if direct => progress.block::<S, F16, true>(stored, shape.scale, seen),
-                DType::F32 if direct => progress.block::<S, F32, true>(stored, shape.scale, seen),
-                DType::Q8_0 if direct => progress.block::<S, Q8, true>(stored, shape.scale, seen),
-                _ => {
-                    let count = tokens.min(sight.of_row(rows - 1).end - first);
-                    load_block::<S>(k, layout, count, width, keys);
-                    load_block::<S>(v, layout, count, width, values);
-                    let (keys, values) = (keys.as_ptr().cast(), values.as_ptr().cast());
-                    let decoded = StoredBlock { keys, values, ahead: [keys, values] };
-                    progress.block::<S, F32, false>(decoded, shape.scale, seen);
+            for block in start..end {
+                let keys = &cache.keys[at(block)];
+                let column = (block - start) * tokens;
+                if direct {
+                    let next = if block + 1 < blocks.end { &cache.keys[at(block + 1)] } else { keys };
+                    let ahead = Some([cache.values[at(block)].as_ptr(), next.as_ptr()]);
+                    scratch.progress.score_stored::<S>(keys, layout, column, ahead);
+                } else {
+                    scratch.score_decoded::<S>(keys, layout, column);
+                }
+            }
+            scratch.progress.soften_all::<S>(shape.scale, seen);
+            for block in start..end {
+                let stored = &cache.values[at(block)];
+                let first = (block - start) * tokens;
+                let part = |i: usize| {
+                    let seen = seen(i);
+                    seen.start.clamp(first, first + tokens)..seen.end.clamp(first, first + tokens)
+                };
+                let values = stored.as_ptr();
+                let progress = &mut scratch.progress;
+                match layout.dtype {
+                    DType::BF16 if direct => progress.add_values::<S, Bf16>(values, first, part),
+                    DType::F16 if direct => progress.add_values::<S, F16>(values, first, part),
+                    DType::F32 if direct => progress.add_values::<S, F32>(values, first, part),
+                    DType::Q8_0 if direct => progress.add_values::<S, Q8>(values, first, part),
+                    _ => {
+                        let count = tokens.min(sight.of_row(rows - 1).end - block * tokens);
+                        // only what pads whole vectors has to be zero
+                        let clean = if dim == width { resize } else { reset };
+                        clean(&mut scratch.values, tokens * width);
+                        load_values::<S>(stored, layout, count, width, &mut scratch.values);
+                        let values = scratch.values.as_ptr().cast();
+                        progress.add_values::<S, F32>(values, first, part);
+                    }
                 }
             }
         }
     }
+    let progress = &scratch.progress;
     for i in 0..rows * group {
         let total = progress.softmax[i].1;
         // SAFETY: each query has its own place in `out`.
@@ -311,103 +408,277 @@ unsafe fn attend_body<S: Simd>(
     SCRATCH.set(scratch);
 }
 
-/// A head's keys and values of one block, and what is read after the keys: the values, and the next block's keys.
+/// A block's keys of a head `[head_dim, row]`, which may have scales for each `chunk` values.
 #[derive(Clone, Copy)]
-struct StoredBlock {
-    keys: *const u8,
-    values: *const u8,
-    ahead: [*const u8; 2],
+struct Keys {
+    /// Of the first chunk, with bytes from one chunk to the next.
+    codes: (*const u8, usize),
+    scales: (*const u8, usize),
+    /// Tokens of a row, a multiple of every lane count.
+    row: usize,
+    chunk: usize,
+}
+
+impl Scratch {
+    /// Scores of all queries with a block's keys, which are decoded for it, from `column` of the scores.
+    #[inline(always)]
+    unsafe fn score_decoded<S: Simd>(&mut self, stored: &[u8], layout: KvLayout, column: usize) {
+        let (dim, tokens) = (layout.head_dim, layout.block_tokens);
+        let row = tokens.next_multiple_of(MAX_LANES);
+        resize(&mut self.keys, dim * row);
+        let scaled = layout.dtype == DType::Q8_0;
+        let chunk = if scaled { DType::Q8_0.block_len() } else { dim };
+        resize(&mut self.key_scales, dim / chunk * row);
+        // SAFETY: lengths are those of whole rows; the caller's promise on the instruction set.
+        unsafe {
+            if scaled {
+                let chunks = stored.chunks_exact(tokens * DType::Q8_0.block_bytes());
+                for (i, stored) in chunks.enumerate() {
+                    let (scales, codes) = stored.split_at(2 * tokens);
+                    decode_body::<S>(DType::F16, scales, &mut self.key_scales[i * row..][..tokens]);
+                    for (j, codes) in codes.chunks_exact(tokens).enumerate() {
+                        let out = &mut self.keys[(i * chunk + j) * row..][..tokens];
+                        out.iter_mut().zip(codes).for_each(|(o, c)| *o = f32::from(*c as i8));
+                    }
+                }
+            } else if tokens == row {
+                decode_body::<S>(layout.dtype, stored, &mut self.keys);
+            } else {
+                let rows = stored.chunks_exact(stored.len() / dim).zip(self.keys.chunks_exact_mut(row));
+                for (stored, out) in rows {
+                    decode_body::<S>(layout.dtype, stored, &mut out[..tokens]);
+                }
+            }
+            let codes = (self.keys.as_ptr().cast(), chunk * row * 4);
+            let scales = (self.key_scales.as_ptr().cast(), row * 4);
+            let keys = Keys { codes, scales, row, chunk };
+            if scaled {
+                self.progress.score::<S, F32, F32, true>(keys, column, None);
+            } else {
+                self.progress.score::<S, F32, F32, false>(keys, column, None);
+            }
+        }
+    }
 }
 
 impl Progress {
     /// Begins with `count` queries of `dim` values.
     fn start<'q>(&mut self, count: usize, dim: usize, tokens: usize, query: impl Fn(usize) -> &'q [f32]) {
-        self.width = dim.next_multiple_of(MAX_LANES);
-        self.keys = tokens.next_multiple_of(TILE_KEYS);
-        let padded = count.next_multiple_of(TILE_QUERIES);
-        reset(&mut self.queries, padded * self.width);
-        reset(&mut self.sums, padded * self.width);
-        self.scores.resize(padded * self.keys, 0.0);
+        (self.dim, self.width) = (dim, dim.next_multiple_of(MAX_LANES));
+        self.columns = tokens * SEGMENT_BLOCKS + MAX_LANES;
+        resize(&mut self.queries, count * dim);
+        reset(&mut self.sums, count * self.width);
+        resize(&mut self.scores, count * self.columns);
         self.softmax.clear();
         self.softmax.resize(count, (f32::NEG_INFINITY, 0.0));
-        for (i, into) in self.queries.chunks_exact_mut(self.width).take(count).enumerate() {
-            into[..dim].copy_from_slice(query(i));
+        for (i, into) in self.queries.chunks_exact_mut(dim).enumerate() {
+            into.copy_from_slice(query(i));
         }
     }
 
-    /// Adds a block of keys and values, of which query `i` sees `seen(i)`.
-    ///
-    /// # Safety
-    /// As for [`Simd`]; `self.keys` vectors of `self.width` values at `keys`, and as many at `values` as are seen.
+    /// Scores of all queries with a block's keys, read as they are stored, from `column` of the scores.
     #[inline(always)]
-    unsafe fn block<S: Simd, T: Stored, const FETCH: bool>(
+    unsafe fn score_stored<S: Simd>(
         &mut self,
-        stored: StoredBlock,
-        scale: f32,
-        seen: impl Fn(usize) -> Range<usize>,
+        stored: &[u8],
+        layout: KvLayout,
+        column: usize,
+        ahead: Option<[*const u8; 2]>,
     ) {
+        let (row, dim) = (layout.block_tokens, layout.head_dim);
+        let plain = Keys { codes: (stored.as_ptr(), 0), scales: (stored.as_ptr(), 0), row, chunk: dim };
         // SAFETY: the caller's promises.
         unsafe {
-            self.score::<S, T, FETCH>(stored);
-            let (count, keys, width) = (self.softmax.len(), self.keys, self.width);
-            let mut i = 0;
-            while i < count {
-                let own = seen(i);
-                // the query heads of a position see the same, and share what is read of the values
-                let both = i + 1 < count && seen(i + 1) == own;
-                let next = i + 1 + usize::from(both);
-                if !own.is_empty() {
-                    let mut keep = [0.0; 2];
-                    for q in i..next {
-                        let weights = &mut self.scores[q * keys..][own.clone()];
-                        keep[q - i] = soften::<S>(weights, scale, &mut self.softmax[q]);
-                    }
-                    let values = stored.values.add(T::bytes(own.start * width));
-                    let sums = &mut self.sums[i * width..next * width];
-                    let first = &self.scores[i * keys..][own.clone()];
-                    if both {
-                        let second = &self.scores[(i + 1) * keys..][own];
-                        accumulate::<S, T, 2, { HELD / 2 }>(sums, keep, [first, second], values);
-                    } else {
-                        accumulate::<S, T, 1, HELD>(sums, [keep[0]], [first], values);
-                    }
+            match layout.dtype {
+                DType::BF16 => self.score::<S, Bf16, F32, false>(plain, column, ahead),
+                DType::F16 => self.score::<S, F16, F32, false>(plain, column, ahead),
+                DType::F32 => self.score::<S, F32, F32, false>(plain, column, ahead),
+                _ => {
+                    let bytes = row * DType::Q8_0.block_bytes();
+                    let codes = (stored.as_ptr().add(2 * row), bytes);
+                    let keys = Keys { codes, scales: (stored.as_ptr(), bytes), row, chunk: 32 };
+                    self.score::<S, I8, F16, true>(keys, column, ahead);
                 }
-                i = next;
             }
         }
     }
 
-    /// `scores [queries, keys] = queries · keysᵀ`, unscaled. What is read next is asked for meanwhile (`FETCH`): blocks lie
-    /// anywhere and are too short for the processor to see a stream.
+    /// `scores [queries, columns] = queries · keys`, unscaled. What is read next is asked for meanwhile: blocks lie anywhere
+    /// and are too short for the processor to see a stream.
     #[inline(always)]
-    unsafe fn score<S: Simd, T: Stored, const FETCH: bool>(&mut self, stored: StoredBlock) {
-        let width = self.width;
-        let queries = self.queries.chunks_exact(width * TILE_QUERIES);
-        let rows = queries.zip(self.scores.chunks_exact_mut(self.keys * TILE_QUERIES));
-        for (turn, (q, scores)) in rows.enumerate() {
-            let q: [*const f32; TILE_QUERIES] = std::array::from_fn(|a| q[a * width..].as_ptr());
-            for j in (0..self.keys).step_by(TILE_KEYS) {
-                // SAFETY: the caller's promises: `width` values follow each pointer.
-                let sums = unsafe {
-                    if FETCH && turn == 0 {
-                        for at in (T::bytes(j * width)..T::bytes((j + TILE_KEYS) * width)).step_by(CACHE_LINE)
-                        {
-                            for ahead in stored.ahead {
-                                S::prefetch(ahead.wrapping_add(at));
-                            }
-                        }
-                    }
-                    let k: [*const u8; TILE_KEYS] =
-                        std::array::from_fn(|b| stored.keys.add(T::bytes((j + b) * width)));
-                    let none = [[S::splat(0.0); TILE_KEYS]; TILE_QUERIES];
-                    tile::<S, T, TILE_QUERIES, TILE_KEYS>(q, k, width, 0, none)
-                };
-                for (a, row) in sums.into_iter().enumerate() {
-                    for (b, sum) in row.into_iter().enumerate() {
-                        // SAFETY: the caller's promise on the instruction set.
-                        scores[a * self.keys + j + b] = unsafe { S::sum(sum) };
+    unsafe fn score<S: Simd, T: Stored, C: Stored, const SCALED: bool>(
+        &mut self,
+        keys: Keys,
+        column: usize,
+        mut ahead: Option<[*const u8; 2]>,
+    ) {
+        let count = self.softmax.len();
+        let mut q = 0;
+        while q < count {
+            let queries = self.queries[q * self.dim..].as_ptr();
+            let mut at = 0;
+            while at < keys.row {
+                let scores = self.scores[q * self.columns + column + at..].as_mut_ptr();
+                let tile = Tile { queries, dim: self.dim, keys, at, scores, columns: self.columns };
+                // SAFETY: the caller's promises. Scores have room for a vector beyond a block's last token.
+                unsafe {
+                    let ahead = ahead.take();
+                    if count - q <= FEW_QUERIES && at + 2 * TILE_VECTORS * S::LANES <= keys.row {
+                        some_scores::<S, T, C, SCALED, { 2 * TILE_VECTORS }>(tile, count - q, ahead);
+                        at += 2 * TILE_VECTORS * S::LANES;
+                    } else if at + TILE_VECTORS * S::LANES <= keys.row {
+                        some_scores::<S, T, C, SCALED, TILE_VECTORS>(tile, count - q, ahead);
+                        at += TILE_VECTORS * S::LANES;
+                    } else {
+                        some_scores::<S, T, C, SCALED, 1>(tile, count - q, ahead);
+                        at += S::LANES;
                     }
                 }
+            }
+            q += TILE_QUERIES;
+        }
+    }
+
+    /// Turns all queries' scores into weights, of which query `i` has `seen(i)`, and shortens its sums by as much as its
+    /// largest score has grown.
+    #[inline(always)]
+    unsafe fn soften_all<S: Simd>(&mut self, scale: f32, seen: impl Fn(usize) -> Range<usize>) {
+        for i in 0..self.softmax.len() {
+            let own = seen(i);
+            if own.is_empty() {
+                continue;
+            }
+            let weights = &mut self.scores[i * self.columns..][own];
+            // SAFETY: the caller's promise on the instruction set; sums are whole vectors.
+            unsafe {
+                let keep = S::splat(soften::<S>(weights, scale, &mut self.softmax[i]));
+                for sum in self.sums[i * self.width..][..self.width].chunks_exact_mut(S::LANES) {
+                    S::store(sum.as_mut_ptr(), S::mul(S::load(sum.as_ptr()), keep));
+                }
+            }
+        }
+    }
+
+    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`.
+    #[inline(always)]
+    unsafe fn add_values<S: Simd, T: Stored>(
+        &mut self,
+        values: *const u8,
+        first: usize,
+        part: impl Fn(usize) -> Range<usize>,
+    ) {
+        let (count, columns, width) = (self.softmax.len(), self.columns, self.width);
+        let mut i = 0;
+        while i < count {
+            let own = part(i);
+            // the query heads of a position see the same, and share what is read of the values
+            let both = i + 1 < count && part(i + 1) == own;
+            let next = i + 1 + usize::from(both);
+            if !own.is_empty() {
+                let sums = &mut self.sums[i * width..next * width];
+                let weights = &self.scores[i * columns..][own.clone()];
+                // SAFETY: the caller's promises.
+                unsafe {
+                    let values = values.add(T::bytes((own.start - first) * width));
+                    if both {
+                        let second = &self.scores[(i + 1) * columns..][own];
+                        if S::WIDE_TILE {
+                            accumulate::<S, T, 2, HELD>(sums, [weights, second], values);
+                        } else {
+                            accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values);
+                        }
+                    } else {
+                        accumulate::<S, T, 1, HELD>(sums, [weights], values);
+                    }
+                }
+            }
+            i = next;
+        }
+    }
+}
+
+/// Scores that are computed together: of some queries `[.., dim]` with tokens from `at`.
+#[derive(Clone, Copy)]
+struct Tile {
+    queries: *const f32,
+    dim: usize,
+    keys: Keys,
+    at: usize,
+    /// `[.., columns]`.
+    scores: *mut f32,
+    columns: usize,
+}
+
+/// Up to [`TILE_QUERIES`] queries of a tile.
+#[inline(always)]
+unsafe fn some_scores<S: Simd, T: Stored, C: Stored, const SCALED: bool, const N: usize>(
+    tile: Tile,
+    queries: usize,
+    ahead: Option<[*const u8; 2]>,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match queries {
+            1 => tile_scores::<S, T, C, SCALED, 1, N>(tile, ahead),
+            2 => tile_scores::<S, T, C, SCALED, 2, N>(tile, ahead),
+            3 => tile_scores::<S, T, C, SCALED, 3, N>(tile, ahead),
+            4 => tile_scores::<S, T, C, SCALED, 4, N>(tile, ahead),
+            5 => tile_scores::<S, T, C, SCALED, 5, N>(tile, ahead),
+            _ => tile_scores::<S, T, C, SCALED, TILE_QUERIES, N>(tile, ahead),
+        }
+    }
+}
+
+/// `Q` queries with `N` vectors of tokens. Each score is summed in the order of the head's values.
+///
+/// # Safety
+/// As for [`Simd`]; keys and queries of `dim` values, and room for the scores.
+#[inline(always)]
+unsafe fn tile_scores<S: Simd, T: Stored, C: Stored, const SCALED: bool, const Q: usize, const N: usize>(
+    tile: Tile,
+    ahead: Option<[*const u8; 2]>,
+) {
+    let Tile { queries, dim, keys, at, scores, columns } = tile;
+    // SAFETY: the caller's promises.
+    unsafe {
+        let mut totals = [[S::splat(0.0); N]; Q];
+        for chunk in 0..dim / keys.chunk {
+            let codes = keys.codes.0.add(chunk * keys.codes.1);
+            let mut sums = if SCALED { [[S::splat(0.0); N]; Q] } else { totals };
+            for d in 0..keys.chunk {
+                if let Some(ahead) = ahead {
+                    for byte in (0..T::bytes(keys.row)).step_by(CACHE_LINE) {
+                        let byte = (chunk * keys.chunk + d) * T::bytes(keys.row) + byte;
+                        S::prefetch(ahead[0].wrapping_add(byte));
+                        S::prefetch(ahead[1].wrapping_add(byte));
+                    }
+                }
+                let mut loaded = [S::splat(0.0); N];
+                for n in 0..N {
+                    loaded[n] = T::load::<S>(codes, d * keys.row + at + n * S::LANES);
+                }
+                for q in 0..Q {
+                    let x = S::splat(*queries.add(q * dim + chunk * keys.chunk + d));
+                    for n in 0..N {
+                        sums[q][n] = S::fma(x, loaded[n], sums[q][n]);
+                    }
+                }
+            }
+            if SCALED {
+                let scales = keys.scales.0.add(chunk * keys.scales.1);
+                for n in 0..N {
+                    let scale = C::load::<S>(scales, at + n * S::LANES);
+                    for q in 0..Q {
+                        totals[q][n] = S::fma(scale, sums[q][n], totals[q][n]);
+                    }
+                }
+            } else {
+                totals = sums;
+            }
+        }
+        for q in 0..Q {
+            for n in 0..N {
+                S::store(scores.add(q * columns + n * S::LANES), totals[q][n]);
             }
         }
     }
@@ -424,9 +695,9 @@ fn resize(values: &mut Vec<f32>, len: usize) {
     values.resize(len, 0.0);
 }
 
-/// Decodes the first `count` vectors of a head in a block, each padded to `width`.
+/// Decodes the first `count` values' vectors of a head in a block, each padded to `width`.
 #[inline(always)]
-unsafe fn load_block<S: Simd>(stored: &[u8], layout: KvLayout, count: usize, width: usize, out: &mut [f32]) {
+unsafe fn load_values<S: Simd>(stored: &[u8], layout: KvLayout, count: usize, width: usize, out: &mut [f32]) {
     let stored = &stored[..count * layout.vector_bytes()];
     // SAFETY: lengths match; the caller's promise on the instruction set.
     unsafe {
@@ -502,15 +773,13 @@ unsafe fn store_some<S: Simd>(out: &mut [f32], v: S::V) {
 /// Vectors of sums that stay in registers.
 const HELD: usize = 8;
 
-/// `sums [Q, width] = sums · keep + Σ weights[q][j] · values[j]`, in the order of `j`, for `Q` queries that have as many
-/// weights each; `N` vectors of each at a time.
+/// `sums [Q, width] += Σ weights[q][j] · values[j]`, in the order of `j`, for `Q` queries that have as many weights each; `N` vectors of each at a time.
 ///
 /// # Safety
 /// As for [`Simd`]; for each weight, as many values as a query has sums, which is a multiple of every lane count.
 #[inline(always)]
 unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    keep: [f32; Q],
     weights: [&[f32]; Q],
     values: *const u8,
 ) {
@@ -519,11 +788,11 @@ unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
     unsafe {
         let mut at = 0;
         while at + N * S::LANES <= width {
-            accumulate_columns::<S, T, Q, N>(sums, keep, weights, values, at);
+            accumulate_columns::<S, T, Q, N>(sums, weights, values, at);
             at += N * S::LANES;
         }
         while at < width {
-            accumulate_columns::<S, T, Q, 1>(sums, keep, weights, values, at);
+            accumulate_columns::<S, T, Q, 1>(sums, weights, values, at);
             at += S::LANES;
         }
     }
@@ -532,7 +801,6 @@ unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
 #[inline(always)]
 unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    keep: [f32; Q],
     weights: [&[f32]; Q],
     values: *const u8,
     at: usize,
@@ -546,7 +814,7 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>
         let mut held = [[S::splat(0.0); N]; Q];
         for (q, held) in held.iter_mut().enumerate() {
             for (c, sum) in held.iter_mut().enumerate() {
-                *sum = S::mul(S::load(sums.add(q * width + c * S::LANES)), S::splat(keep[q]));
+                *sum = S::load(sums.add(q * width + c * S::LANES));
             }
         }
         for j in 0..weights[0].len() {

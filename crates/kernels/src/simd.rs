@@ -481,6 +481,19 @@ impl Stored for Bf16 {
 }
 
 /// Q8_0: blocks of a half-precision scale and 32 codes.
+/// Codes of 8 bits without their scale.
+pub(crate) struct I8;
+impl Stored for I8 {
+    #[inline(always)]
+    fn bytes(values: usize) -> usize {
+        values
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(row: *const u8, i: usize) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { S::load_i8(row.cast::<i8>().add(i)) }
+    }
+}
 impl Stored for Q8 {
     const BLOCK: usize = 32;
     #[inline(always)]

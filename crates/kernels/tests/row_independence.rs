@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Random, bits, matrix};
-use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
+use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_keys, store_values};
 use kernels::{DType, Pool, matmul::matmul};
 
 #[test]
@@ -47,8 +47,8 @@ impl Attention {
     }
 
     fn step(&mut self, pool: &Pool, q: &[f32], k: &[f32], v: &[f32], seqs: &[SequenceRows<'_>]) -> Vec<f32> {
-        store_kv(pool, k, self.layout, seqs, &mut self.keys);
-        store_kv(pool, v, self.layout, seqs, &mut self.values);
+        store_keys(pool, k, self.layout, seqs, &mut self.keys);
+        store_values(pool, v, self.layout, seqs, &mut self.values);
         let mut out = vec![f32::NAN; q.len()];
         paged_attention(pool, q, &self.keys, &self.values, self.layout, self.shape, seqs, &mut out);
         out

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Random, matrix};
-use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_kv};
+use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_keys, store_values};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
 use kernels::gemm::{View, add_product};
@@ -69,9 +69,8 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let shape = AttentionShape { heads: 6, scale: 0.3, window: Some(21) };
         let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[2, 0, 1] }];
         let mut cache = [vec![0; layout.block_bytes() * 3], vec![0; layout.block_bytes() * 3]];
-        for side in &mut cache {
-            store_kv(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, side);
-        }
+        store_keys(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, &mut cache[0]);
+        store_values(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, &mut cache[1]);
         let mut out = vec![0.0; 45 * 6 * head_dim];
         let q = random.floats(out.len());
         paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
