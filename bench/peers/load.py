@@ -71,8 +71,12 @@ def repeated_prefix(server: Server, tokens: int, round_number: int) -> dict[str,
     return {"cold_seconds": first[0], "warm_seconds": first[1]}
 
 
-def overload(server: Server, shape: Chats, seconds: float) -> dict[str, float]:
-    """Requests that come at ten times the rate at which the server completes `shape` when it is just full."""
+def overload(server: Server, shape: Chats, room: int, seconds: float) -> dict[str, float]:
+    """Requests that come at ten times the rate at which the server completes `shape` when it is just full.
+
+    Sequences have room for `room` tokens, all of which are used once before memory is read: later it may not grow.
+    """
+    asyncio.run(together(server, Chats(shape.count, room - shape.answer_tokens, shape.answer_tokens)))
     peak = chats(server, shape)["tokens_per_second"]
     before = server.resident_bytes()
     answers, elapsed = asyncio.run(arrive(server, shape, OVERLOAD * peak / shape.answer_tokens, seconds))

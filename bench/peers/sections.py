@@ -167,7 +167,7 @@ def overload(bench: Bench) -> Engines:
         room = shape.tokens() + SPARE_TOKENS
         with bench.wen.serve("int8", shape.count, room, queue=OVERLOAD_QUEUE) as server:
             load.warm_up(server)
-            return load.overload(server, shape, bench.sizes.overload_seconds)
+            return load.overload(server, shape, room, bench.sizes.overload_seconds)
 
     return {"wen int8": lambda _: measure()}
 
