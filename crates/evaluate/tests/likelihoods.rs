@@ -96,4 +96,11 @@ fn choices_begin_the_answer_in_a_chat_and_go_on_with_a_plain_text() {
         assert!(whole.starts_with(&context));
         assert_close(*found, one(&context, &whole[context.len()..]));
     }
+
+    // a choice that makes one token of the prompt's last ones is that token, and not nothing that is always likely
+    let question = Question::Plain { prompt: "A rive".to_owned() };
+    let found = block_on(local.log_likelihoods(&question, &["r".to_owned()], None)).unwrap();
+    let whole = model.tokenizer.encode_text("A river");
+    assert!(whole.len() < model.tokenizer.encode_text("A rive").len(), "{whole:?}");
+    assert_close(found[0], one(&whole[..whole.len() - 1], &whole[whole.len() - 1..]));
 }

@@ -107,7 +107,8 @@ impl Local {
                     [tokenizer.prefix(), &tokenizer.encode_text(&text)].concat()
                 };
                 let pair = |mut whole: Vec<u32>| {
-                    let rest = whole.split_off(context.len().min(whole.len()));
+                    // where the choice melts into the prompt's last token, that one is its own
+                    let rest = whole.split_off(context.len().min(whole.len().saturating_sub(1)));
                     (whole, rest)
                 };
                 choices.iter().map(|choice| pair(whole(choice))).collect()
