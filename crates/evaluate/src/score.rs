@@ -126,6 +126,10 @@ pub(crate) fn fenced(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Call;
+    use crate::normalize::Normalize;
+    use proptest::prelude::*;
+    use serde_json::json;
 
     #[test]
     fn a_fence_holds_what_stands_between_its_lines() {
@@ -139,6 +143,36 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(fenced(text), expected, "{text:?}");
+        }
+    }
+
+    /// One of each kind that is scored by its text.
+    fn golds() -> Vec<Gold> {
+        let plain = Normalize::default();
+        let (database, query) = ("CREATE TABLE a (x); INSERT INTO a VALUES (1)", "SELECT x FROM a");
+        let cites = json!({"contains": ["1"], "cites": [1], "matches": "1$"});
+        vec![
+            Gold::Exact(exact::Gold::new(&json!("1"), plain, None).unwrap()),
+            Gold::Json(json::Gold::new(json!([1]), plain, true).unwrap()),
+            Gold::Tools(tools::Gold::new(json!([{"name": "f"}]), &["f"], plain).unwrap()),
+            Gold::Sql(sql::Gold::new(database.to_owned(), query).unwrap()),
+            Gold::Text(text::Gold::new(cites, plain).unwrap()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn any_answer_has_a_verdict_in_range(text in r"(\PC|\[1\]|```|\n|SELECT |\(|'|\{|\}){0,24}") {
+            let call = Call { name: "f".to_owned(), arguments: text.clone() };
+            let answer = Answer { text, calls: vec![call], ..Answer::default() };
+            for gold in golds() {
+                let verdict = gold.score(&answer).unwrap();
+                let names = |verdict: &Verdict| verdict.metrics.iter().map(|m| m.name).collect::<Vec<_>>();
+                prop_assert!(verdict.metrics.iter().all(|metric| (0.0..=1.0).contains(&metric.value)));
+                prop_assert_eq!(verdict.why.is_none(), verdict.headline() == 1.0);
+                prop_assert_eq!(names(&verdict), names(&gold.failed("too long".to_owned())));
+            }
         }
     }
 }
