@@ -145,6 +145,7 @@ mod tests {
                 group: (*group).to_owned(),
                 answer: None,
                 log_likelihoods: None,
+                too_long: false,
                 verdict: Verdict { metrics: [first].into_iter().chain(second).collect(), why: None },
             }
         };

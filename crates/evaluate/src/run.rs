@@ -32,6 +32,9 @@ pub struct CaseResult {
     /// How likely the choices are, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_likelihoods: Option<Vec<f64>>,
+    /// Whether the case was longer than the model's context, so that it could not be asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub too_long: bool,
     /// How right it is. Without metrics where a judge has yet to say it.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -115,18 +118,19 @@ async fn result(task: &Task, case: &Case, subject: &Subject, seed: u64) -> Resul
             })
         }
     };
-    let (answer, verdict, log_likelihoods) = match outcome {
-        Ok(outcome) => outcome,
+    let result = |answer, verdict, log_likelihoods, too_long| {
+        let (id, group) = (case.id.clone(), case.group.clone());
+        CaseResult { id, group, answer, log_likelihoods, too_long, verdict }
+    };
+    match outcome {
+        Ok((answer, verdict, log_likelihoods)) => Ok(result(answer, verdict, log_likelihoods, false)),
         Err(error) if error.is_of_the_case() => {
             // judged as an answer of no words
             let said = matches!(case.gold, Gold::Judge(_)).then(Answer::default);
-            (said, case.gold.failed(error.to_string()), None)
+            Ok(result(said, case.gold.failed(error.to_string()), None, true))
         }
-        Err(source) => {
-            return Err(RunError::Subject { task: task.name.clone(), id: case.id.clone(), source });
-        }
-    };
-    Ok(CaseResult { id: case.id.clone(), group: case.group.clone(), answer, log_likelihoods, verdict })
+        Err(source) => Err(RunError::Subject { task: task.name.clone(), id: case.id.clone(), source }),
+    }
 }
 
 async fn answer(task: &Task, case: &Case, subject: &Subject, seed: u64) -> Result<Answer, SubjectError> {

@@ -54,6 +54,7 @@ fn results(answers: [&str; 4]) -> Vec<CaseResult> {
         group: String::new(),
         answer: Some(Answer::text(*text)),
         log_likelihoods: None,
+        too_long: false,
         verdict: Default::default(),
     };
     answers.iter().enumerate().map(result).collect()

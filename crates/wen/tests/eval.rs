@@ -265,9 +265,14 @@ fn a_case_over_the_context_counts_as_wrong_and_the_others_go_on() {
         &[case("long", &"river ".repeat(200)), case("short", "Hi")].join("\n"),
     );
     let cases = dir.path().join("out.jsonl");
-    stdout(wen(&["eval", "run", model.path().to_str().unwrap(), &task, "--cases", cases.to_str().unwrap()]));
+    let output =
+        wen(&["eval", "run", model.path().to_str().unwrap(), &task, "--cases", cases.to_str().unwrap()]);
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains("one: 1 cases are longer than the context and count as wrong"), "{notes}");
+    assert!(notes.contains("one: 1 answers were cut"), "{notes}");
+    stdout(output);
     let found = lines(&cases);
-    assert_eq!(found[0]["metrics"][0]["value"], 0.0);
+    assert_eq!((&found[0]["metrics"][0]["value"], &found[0]["too_long"]), (&0.0.into(), &true.into()));
     assert!(found[0]["why"].as_str().unwrap().contains("context is 128 tokens"), "{}", found[0]);
     assert!(found[0].get("answer").is_none() && found[1]["answer"]["cut"] == true, "{found:?}");
 }

@@ -30,6 +30,11 @@ pub enum EndpointError {
     /// The address.
     #[error("`{0}` is no address of an endpoint; give http(s)://HOST/v1#MODEL")]
     Address(String),
+    /// A password where messages would show it.
+    #[error(
+        "the endpoint's address has a user or a password in it; name the variable with the API key instead"
+    )]
+    Credentials,
     /// A key that a header can't carry.
     #[error("the API key has characters that a key does not have; check the environment variable")]
     Key,
@@ -128,6 +133,9 @@ impl Endpoint {
         let model = url.fragment().filter(|model| !model.is_empty()).ok_or_else(wrong)?.to_owned();
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(wrong());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(EndpointError::Credentials);
         }
         url.set_fragment(None);
         url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(["chat", "completions"]);
@@ -366,5 +374,6 @@ mod tests {
             assert!(matches!(Endpoint::new(address, None), Err(EndpointError::Address(_))), "{address}");
         }
         assert!(matches!(Endpoint::new("http://h/v1#m", Some("a\nb")), Err(EndpointError::Key)));
+        assert!(matches!(Endpoint::new("http://me:secret@h/v1#m", None), Err(EndpointError::Credentials)));
     }
 }

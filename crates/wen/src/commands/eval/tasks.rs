@@ -159,13 +159,20 @@ impl TaskArgs {
     ) -> anyhow::Result<Vec<CaseResult>> {
         let done = Counter::new(format!("asking {}", task.name), task);
         let results = runtime.block_on(run::run(task, subject, self.options(), &|| done.count()))?;
-        let cut =
-            results.iter().filter(|result| result.answer.as_ref().is_some_and(|answer| answer.cut)).count();
-        if cut > 0 {
-            let (name, most) = (&task.name, task.max_tokens);
-            output::note(&format!(
-                "{name}: {cut} answers were cut at the context's end or at max_tokens = {most}"
-            ));
+        let name = &task.name;
+        let cut = results.iter().filter(|result| result.answer.as_ref().is_some_and(|answer| answer.cut));
+        match cut.count() {
+            0 => {}
+            cut => output::note(&format!(
+                "{name}: {cut} answers were cut at max_tokens = {} or at the end of the context",
+                task.max_tokens
+            )),
+        }
+        match results.iter().filter(|result| result.too_long).count() {
+            0 => {}
+            long => {
+                output::note(&format!("{name}: {long} cases are longer than the context and count as wrong"))
+            }
         }
         Ok(results)
     }
@@ -214,7 +221,9 @@ fn endpoint(address: &str, key_env: Option<&str>) -> anyhow::Result<Endpoint> {
             .map_err(|_| Usage(format!("the environment variable {variable} holds no API key; set it")))
     });
     Endpoint::new(address, key.transpose()?.as_deref()).map_err(|error| match error {
-        EndpointError::Address(_) | EndpointError::Key => Usage(error.to_string()).into(),
+        EndpointError::Address(_) | EndpointError::Credentials | EndpointError::Key => {
+            Usage(error.to_string()).into()
+        }
         error => error.into(),
     })
 }
