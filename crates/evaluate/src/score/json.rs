@@ -206,6 +206,13 @@ mod tests {
                 false,
                 [0.8, 0.0, 1.0],
             ),
+            // each agrees with both in part; the best pairs come first
+            (
+                json!([{"a": 1, "b": 2}, {"a": 1, "b": 3}]),
+                r#"[{"a":1,"b":3},{"a":1,"b":2}]"#,
+                false,
+                [1.0, 1.0, 1.0],
+            ),
             (json!([]), "[]", false, [1.0, 1.0, 1.0]),
             (json!([]), "[1]", false, [0.0, 0.0, 1.0]),
             (json!([1]), "{}", false, [0.0, 0.0, 1.0]),
