@@ -67,6 +67,20 @@ impl DType {
         (cols / self.block_len()).checked_mul(self.block_bytes())
     }
 
+    /// Float values as they are stored.
+    ///
+    /// # Panics
+    /// When it is a type of blocks, which rounding alone does not make.
+    pub fn encode(self, values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+        let values = values.into_iter();
+        match self {
+            DType::F32 => values.flat_map(f32::to_le_bytes).collect(),
+            DType::F16 => values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
+            DType::BF16 => values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+            other => panic!("{} is a type of blocks", other.name()),
+        }
+    }
+
     /// The name as GGUF and this program's output write it.
     pub fn name(self) -> &'static str {
         match self {

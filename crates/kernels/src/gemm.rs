@@ -280,7 +280,7 @@ unsafe fn tile<S: Simd, const N: usize>(a: *const f32, b: *const f32, k: usize) 
 
 /// `out += sums`, of which `out` may have only the first values.
 #[inline(always)]
-unsafe fn add_vectors<S: Simd, const N: usize>(out: &mut [f32], sums: [S::V; N]) {
+pub(crate) unsafe fn add_vectors<S: Simd, const N: usize>(out: &mut [f32], sums: [S::V; N]) {
     // SAFETY: `out` has whole vectors, or the values go through an array that has.
     unsafe {
         if out.len() == N * S::LANES {

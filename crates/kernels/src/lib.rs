@@ -16,6 +16,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod gemm;
 pub mod isa;
+pub mod low_rank;
 pub mod machine;
 pub mod matmul;
 pub mod optimizer;

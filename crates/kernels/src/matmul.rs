@@ -13,6 +13,7 @@ use crate::pool::Parts;
 use crate::simd::{Bf16, F16, F32, MAX_LANES, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
 use std::cell::Cell;
+use std::ops::Range;
 
 /// A weight matrix `[rows, cols]` (out, in), row-major, in its storage type.
 #[derive(Clone, Copy)]
@@ -72,6 +73,7 @@ const NARROW_ROWS: usize = 48;
 /// Weight rows in a panel of a wide product: 96 KB of float32 at k = 1024, which stays in the second-level cache.
 /// A multiple of every tile's height.
 const PANEL_ROWS: usize = 24;
+const _: () = assert!(SEGMENT_WEIGHT_ROWS <= PANEL_ROWS);
 /// Columns that a tile runs over at a time, so that its rows of `x` and of weights stay in the first-level cache.
 const PANEL_COLS: usize = 1024;
 
@@ -87,26 +89,83 @@ pub fn matmul(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Option<&[f32]>, out: 
     if m == 0 || n == 0 {
         return;
     }
-    let direct = m <= NARROW && matches!(w.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let direct = reads_directly(m, w.dtype);
     let rows = if direct { NARROW_ROWS } else { PANEL_ROWS };
     let out = Parts::new(out);
     pool.run(n.div_ceil(rows), &|task| {
         let start = task * rows;
         let w = w.slice(start, rows.min(n - start));
-        let columns = Columns { out: &out, n, start, bias };
-        if direct {
-            narrow(x, w, columns);
-        } else {
-            wide(x, w, columns);
-        }
+        compute(x, w, Columns { out: &out, n, row: 0, start, bias }, direct);
     });
 }
 
-/// The columns of `out [m, n]` that one task writes: those of its weight rows.
+/// Rows of `x`, and the matrix that they are multiplied with.
+pub struct Segment<'a> {
+    /// The rows.
+    pub rows: Range<usize>,
+    /// Their matrix `[n, k]`.
+    pub weight: Matrix<'a>,
+}
+
+/// Rows of `x`, and of a weight, in a task of [`matmul_segments`]: what adapters have are matrices of some 16 rows.
+const SEGMENT_ROWS: usize = 64;
+const SEGMENT_WEIGHT_ROWS: usize = 16;
+
+/// [`matmul`] with a matrix of its own for each run of rows of `x [m, k]`. The first values of a row of `out [m, stride]` are
+/// its products; the others, and rows of no segment, stay as they are. Values are the same bits as [`matmul`]'s.
+///
+/// # Panics
+/// When segments are not in the order of their rows, or do not fit `x`, `k` and `stride`.
+pub fn matmul_segments(
+    pool: &Pool,
+    x: &[f32],
+    k: usize,
+    segments: &[Segment<'_>],
+    stride: usize,
+    out: &mut [f32],
+) {
+    let m = x.len().checked_div(k).unwrap_or(0);
+    assert_eq!((x.len(), out.len()), (m * k, m * stride), "x is [m, {k}] and out is [m, {stride}]");
+    let mut tasks = Vec::new();
+    let mut end = 0;
+    for Segment { rows, weight } in segments {
+        assert!(end <= rows.start && rows.end <= m, "rows {rows:?} come after {end} and before {m}");
+        assert!(weight.cols == k && weight.rows <= stride, "a weight [n, {k}] of at most {stride} rows");
+        end = rows.end;
+        for row in rows.clone().step_by(SEGMENT_ROWS) {
+            let starts = (0..weight.rows).step_by(SEGMENT_WEIGHT_ROWS);
+            tasks.extend(starts.map(|start| (row..(row + SEGMENT_ROWS).min(end), *weight, start)));
+        }
+    }
+    let out = Parts::new(out);
+    pool.run(tasks.len(), &|task| {
+        let (rows, w, start) = &tasks[task];
+        let x = &x[rows.start * k..rows.end * k];
+        let columns = Columns { out: &out, n: stride, row: rows.start, start: *start, bias: None };
+        let direct = reads_directly(rows.len(), w.dtype);
+        compute(x, w.slice(*start, SEGMENT_WEIGHT_ROWS.min(w.rows - start)), columns, direct);
+    });
+}
+
+/// Whether so many rows read the weights as they are stored.
+fn reads_directly(m: usize, dtype: DType) -> bool {
+    m <= NARROW && matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
+fn compute(x: &[f32], w: Matrix<'_>, columns: Columns<'_>, direct: bool) {
+    if direct {
+        narrow(x, w, columns);
+    } else {
+        wide(x, w, columns);
+    }
+}
+
+/// The part of `out [m, n]` that one task writes: from row `row`, the columns of its weight rows.
 #[derive(Clone, Copy)]
 struct Columns<'a> {
     out: &'a Parts<f32>,
     n: usize,
+    row: usize,
     start: usize,
     bias: Option<&'a [f32]>,
 }
@@ -115,8 +174,9 @@ impl Columns<'_> {
     #[inline(always)]
     fn put(&self, row: usize, col: usize, sum: f32) {
         let col = self.start + col;
-        // SAFETY: no other task has this task's weight rows, and `run` returns before `out` is used again.
-        let out = unsafe { self.out.part(row * self.n + col, 1) };
+        // SAFETY: no other task has this task's weight rows for these rows of `x`, and `run` returns before `out` is used
+        // again.
+        let out = unsafe { self.out.part((self.row + row) * self.n + col, 1) };
         out[0] = sum + self.bias.map_or(0.0, |b| b[col]);
     }
 }

@@ -4,7 +4,10 @@ mod common;
 
 use common::{Random, bits, matrix};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_keys, store_values};
-use kernels::{DType, Pool, matmul::matmul};
+use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
+use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
+use kernels::{DType, Pool};
+use std::ops::Range;
 
 #[test]
 fn matmul_rows_do_not_depend_on_each_other_or_on_threads() {
@@ -28,6 +31,78 @@ fn matmul_rows_do_not_depend_on_each_other_or_on_threads() {
                     let what = format!("{} [{n}, {k}] m {m} threads {threads}", dtype.name());
                     assert_eq!(bits(&out), bits(&alone[..m * n]), "{what}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_many_adapters_are_as_those_of_one_alone() {
+    let mut random = Random::new(5);
+    for dtype in [DType::F32, DType::BF16] {
+        // ranks and sizes off every tile, panel and task
+        for (k, rank, n) in [(7, 1, 5), (33, 4, 64), (100, 16, 70), (40, 17, 2100)] {
+            let (m, stride) = (90, rank + 3);
+            let x = random.floats(m * k);
+            let adapters: Vec<(Vec<u8>, RankMatrix, Vec<f32>)> = (0..3)
+                .map(|_| {
+                    let stored = random.stored(dtype, rank, n);
+                    let mut up = vec![0.0; rank * n];
+                    decode_row(dtype, &stored, &mut up);
+                    let matrix = RankMatrix::new(dtype, rank, n, |r, c| up[r * n + c]);
+                    (random.stored(dtype, rank, k), matrix, up)
+                })
+                .collect();
+            // rows 7.. to 12 and the last have no adapter
+            let runs = [(0..1, 0), (1..7, 1), (12..80, 2), (80..88, 0)];
+            let base = random.floats(m * n);
+            let product = |threads, runs: &[(Range<usize>, usize)]| {
+                let pool = Pool::new(threads);
+                let (mut h, mut out) = (vec![f32::NAN; m * stride], base.clone());
+                let segments: Vec<Segment<'_>> = runs
+                    .iter()
+                    .map(|(rows, which)| Segment {
+                        rows: rows.clone(),
+                        weight: matrix(&adapters[*which].0, dtype, rank, k),
+                    })
+                    .collect();
+                matmul_segments(&pool, &x, k, &segments, stride, &mut h);
+                let addend = |(rows, which): &(Range<usize>, usize)| Addend {
+                    rows: rows.clone(),
+                    from: 0,
+                    matrix: &adapters[*which].1,
+                    out: 0,
+                };
+                let addends: Vec<Addend<'_>> = runs.iter().map(addend).collect();
+                add_low_rank(&pool, &h, stride, &addends, &mut [&mut out]);
+                out
+            };
+            let whole = product(3, &runs);
+            let what = format!("{} k {k} rank {rank} n {n}", dtype.name());
+            for (rows, which) in runs.clone() {
+                for row in rows {
+                    let alone = product(1, &[(row..row + 1, which)]);
+                    let at = row * n..(row + 1) * n;
+                    assert_eq!(bits(&whole[at.clone()]), bits(&alone[at]), "{what} row {row}");
+                }
+            }
+            for row in (7..12).chain(88..90) {
+                let at = row * n..(row + 1) * n;
+                assert_eq!(bits(&whole[at.clone()]), bits(&base[at]), "{what} row {row}");
+            }
+            // and it is the product
+            for (row, which, col) in [(0, 0, 0), (6, 1, n - 1), (79, 2, n / 2)] {
+                let (down, _, up) = &adapters[which];
+                let mut expected = f64::from(base[row * n + col]);
+                for r in 0..rank {
+                    let mut a = vec![0.0; k];
+                    decode_row(dtype, matrix(down, dtype, rank, k).row(r), &mut a);
+                    let x = &x[row * k..(row + 1) * k];
+                    let h: f64 = a.iter().zip(x).map(|(a, x)| f64::from(*a) * f64::from(*x)).sum();
+                    expected += h * f64::from(up[r * n + col]);
+                }
+                let off = (f64::from(whole[row * n + col]) - expected).abs();
+                assert!(off < 1e-6 * (k * rank) as f64, "{what}: off by {off}");
             }
         }
     }

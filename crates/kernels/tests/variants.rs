@@ -8,7 +8,8 @@ use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
 use kernels::gemm::{View, add_product};
-use kernels::matmul::{decode_row, matmul};
+use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
+use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
 use kernels::packed::{
     GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
 };
@@ -45,6 +46,17 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let (a, b, mut out) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
         let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&b[row * n..][..n]);
         add_product(&pool, View::new(&a, k), &rows, n, &mut out);
+        rounded.extend(out);
+    }
+    for (m, k, rank, n) in [(1, 37, 3, 70), (7, 64, 16, 130)] {
+        let down = random.stored(DType::BF16, rank, k);
+        let up = RankMatrix::new(DType::BF16, rank, n, |r, c| ((r * 7 + c) % 9) as f32 - 4.0);
+        let (mut h, mut out) = (vec![0.0; m * rank], random.floats(m * n));
+        let segment = Segment { rows: 0..m, weight: matrix(&down, DType::BF16, rank, k) };
+        matmul_segments(&pool, &random.floats(m * k), k, &[segment], rank, &mut h);
+        let addend = Addend { rows: 0..m, from: 0, matrix: &up, out: 0 };
+        add_low_rank(&pool, &h, rank, &[addend], &mut [&mut out]);
+        rounded.extend(h);
         rounded.extend(out);
     }
     for n in [1, 7, 33] {
