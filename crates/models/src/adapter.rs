@@ -109,9 +109,33 @@ pub enum AdapterError {
         /// By the configuration.
         rank: usize,
     },
+    /// An adapter of nothing.
+    #[error("{} holds no matrices: the adapter's target_modules matched no layer when it was made", .0.display())]
+    Empty(std::path::PathBuf),
     /// Layers that the model does not have.
-    #[error("the model has no such layers as the adapter is for: {0}; it belongs to another model")]
-    NoLayer(NameList),
+    #[error(
+        "the adapter is for layers that the model does not have: {unknown}; it belongs to another model. This one has \
+         model.layers.0 to {last} with {names}"
+    )]
+    NoLayer {
+        /// The layers that it names.
+        unknown: NameList,
+        /// The number of the model's last layer.
+        last: usize,
+        /// The linear layers within a layer of the model.
+        names: NameList,
+    },
+    /// A value that would spoil every answer.
+    #[error(
+        "`{0}` of the adapter has values that are no numbers; its training went wrong, so take an earlier checkpoint"
+    )]
+    NotFinite(String),
+    /// A GGUF file of Llama, whose queries and keys stand in an order of their own.
+    #[error(
+        "this model's file holds queries and keys in another order than PEFT's adapters are for; serve the model's \
+         safetensors instead of the GGUF file"
+    )]
+    Permuted,
     /// A layer of another size.
     #[error(
         "`{layer}` of the model is [{rows}, {cols}], but the adapter is for [{adapter_rows}, {adapter_cols}]: it belongs to \
@@ -213,10 +237,22 @@ impl Adapter {
     /// # Errors
     /// When a file is missing or broken, or the adapter is of a kind that isn't computed.
     pub fn read(dir: &Path) -> Result<Adapter, AdapterError> {
+        Adapter::read_limited(dir, limits::MAX_ADAPTER_BYTES)
+    }
+
+    /// [`Self::read`] of at most `bytes` bytes of weights.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], and when there are more.
+    pub fn read_limited(dir: &Path, bytes: u64) -> Result<Adapter, AdapterError> {
         let config: AdapterConfig =
             read_json(&dir.join(CONFIG_FILE))?.ok_or_else(|| AdapterError::NoConfig(dir.to_owned()))?;
         config.validate()?;
-        let values = read_values(&dir.join(WEIGHTS_FILE), limits::MAX_ADAPTER_BYTES)?;
+        let file = dir.join(WEIGHTS_FILE);
+        let values = read_values(&file, bytes.min(limits::MAX_ADAPTER_BYTES))?;
+        if values.is_empty() {
+            return Err(AdapterError::Empty(file));
+        }
         let mut pairs = BTreeMap::<String, [Option<(Vec<usize>, Vec<f32>)>; 2]>::new();
         for (name, tensor) in values {
             let stem = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".weight"));
@@ -234,6 +270,30 @@ impl Adapter {
         });
         let layers = layers.collect::<Result<_, _>>()?;
         Ok(Adapter { config, layers })
+    }
+
+    /// An adapter of rank `rank` beside all linear layers of `lm`, with values drawn from `seed` that change what it says:
+    /// for measurements and tests.
+    pub fn random(lm: &CausalLm, rank: usize, seed: u64) -> Adapter {
+        let mut state = seed;
+        // SplitMix64 (Steele, Lea, Flood 2014), in -1..1
+        let mut random = move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        let config = AdapterConfig::new(rank, rank as f64, false, 0.0, &[]);
+        let mut matrix = |rows: usize, cols: usize| {
+            let size = (cols as f32).powf(-0.5);
+            let values: Vec<f32> = (0..rows * cols).map(|_| random() * size).collect();
+            Weight::from_f32(values, rows, cols)
+        };
+        let layers = lm.linears().into_iter().map(|(name, linear)| {
+            let (a, b) = (matrix(rank, linear.weight.cols()), matrix(linear.weight.rows(), rank));
+            (name, Lora { a, b, scale: config.scale(), dropout: 0.0 })
+        });
+        Adapter { layers: layers.collect(), config }
     }
 
     /// Writes a PEFT directory, creating it if need be; weights in float32. Each file is complete or as it was.
@@ -296,8 +356,12 @@ impl Adapter {
         Ok(())
     }
 
-    fn check(&self, lm: &mut CausalLm) -> Result<(), AdapterError> {
-        let linears = lm.linears_mut();
+    /// Checks that the adapter fits `lm`.
+    ///
+    /// # Errors
+    /// When it does not, with what would.
+    pub(crate) fn check(&self, lm: &CausalLm) -> Result<(), AdapterError> {
+        let linears = lm.linears();
         let sizes: BTreeMap<&str, (usize, usize)> =
             linears.iter().map(|(name, l)| (name.as_str(), (l.weight.rows(), l.weight.cols()))).collect();
         let mut unknown = NameList::default();
@@ -311,8 +375,17 @@ impl Adapter {
                 }
                 Some(_) => {}
             }
+            if [&lora.a, &lora.b].iter().any(|m| m.to_f32().iter().any(|v| !v.is_finite())) {
+                return Err(AdapterError::NotFinite(layer.clone()));
+            }
         }
-        if unknown.count() > 0 { Err(AdapterError::NoLayer(unknown)) } else { Ok(()) }
+        if unknown.count() == 0 {
+            return Ok(());
+        }
+        let mut names = NameList::default();
+        let first = linears.iter().filter_map(|(name, _)| name.strip_prefix("model.layers.0."));
+        first.for_each(|name| names.push(name));
+        Err(AdapterError::NoLayer { unknown, last: lm.config().layers.saturating_sub(1), names })
     }
 }
 

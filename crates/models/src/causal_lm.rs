@@ -3,17 +3,21 @@
 //! One definition for all of them: a family differs in data (which biases and norms are there, which layers have
 //! experts or a window), not in code.
 
+mod adapted;
 mod load;
 mod tensors;
 
+pub use adapted::{AdaptedRows, ServedAdapter};
 pub use tensors::TensorMut;
 
 use crate::Config;
 use crate::config::Frequencies;
 use crate::packing::Matrix;
+use adapted::{AdaptedLayer, AdaptedMlp, beside, within};
 use kernels::attention::AttentionShape;
-use nn::ops::{self, Lora, RopeLayout};
+use nn::ops::{self, Lora, LowRank, RopeLayout};
 use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Vector, Weight};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A decoder-only language model.
@@ -74,7 +78,8 @@ pub struct Linear {
     pub weight: Weight,
     /// `[out]`.
     pub bias: Option<Vector>,
-    /// What is added to its result by an adapter that is being trained, or served alone.
+    /// What is added to its result by an adapter that is being trained, or alone beside the model. Those that are served
+    /// beside each other come with the batch.
     pub adapter: Option<Lora>,
 }
 
@@ -82,6 +87,8 @@ pub struct Linear {
 struct Step<'a> {
     cx: &'a Context,
     batch: &'a Batch,
+    /// Rows that go through adapters.
+    adapted: &'a [AdaptedRows<'a>],
     /// Cosines and sines of the batch's positions `[tokens, head_dim / 2]`.
     cos: Tensor,
     sin: Tensor,
@@ -109,6 +116,20 @@ impl CausalLm {
         self.forward_observed(cx, batch, cache, &mut |_, _| {})
     }
 
+    /// [`Self::forward`] where some rows go through adapters made by [`Self::adapted_by`]. Runs of rows are in their order.
+    ///
+    /// # Panics
+    /// As for [`Self::forward`], and when the context records or an adapter is another model's.
+    pub fn forward_adapted(
+        &self,
+        cx: &Context,
+        batch: &Batch,
+        adapted: &[AdaptedRows<'_>],
+        cache: &mut KvCache,
+    ) -> Tensor {
+        self.compute(cx, batch, adapted, cache, &mut |_, _| {})
+    }
+
     /// [`Self::forward`], of which `observe` sees the hidden states between the layers, each with the number of layers that
     /// have made it.
     ///
@@ -121,9 +142,20 @@ impl CausalLm {
         cache: &mut KvCache,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Tensor {
+        self.compute(cx, batch, &[], cache, observe)
+    }
+
+    fn compute(
+        &self,
+        cx: &Context,
+        batch: &Batch,
+        adapted: &[AdaptedRows<'_>],
+        cache: &mut KvCache,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Tensor {
         let (cos, sin) = self.frequencies.angles(cx, batch);
         let (layout, eps) = (self.config.rope.layout, self.config.rms_norm_eps);
-        let step = Step { cx, batch, cos, sin, layout, eps };
+        let step = Step { cx, batch, adapted, cos, sin, layout, eps };
 
         let kept = cx.recomputes().then(|| Arc::new(batch.clone()));
         let mut x = ops::embedding(cx, &self.embed_tokens, &batch.tokens);
@@ -185,11 +217,12 @@ impl CausalLm {
 
 impl Layer {
     fn forward(&self, step: &Step<'_>, mut x: Tensor, cache: &mut KvCache, index: usize) -> Tensor {
-        let Step { cx, eps, .. } = step;
+        let Step { cx, adapted, eps, .. } = step;
+        let adapted = AdaptedRows::of_layer(adapted, index);
         let h = ops::rms_norm(cx, &x, &self.input_layernorm, *eps);
-        x = ops::add(cx, x, &self.self_attn.forward(step, &h, cache, index));
+        x = ops::add(cx, x, &self.self_attn.forward(step, &h, &adapted, cache, index));
         let h = ops::rms_norm(cx, &x, &self.post_attention_layernorm, *eps);
-        ops::add(cx, x, &self.mlp.forward(cx, &h))
+        ops::add(cx, x, &self.mlp.forward(cx, &h, &adapted))
     }
 
     /// [`Self::forward`], of which nothing but `x` is kept until the backward pass. Weights are shared, not copied.
@@ -204,7 +237,7 @@ impl Layer {
         let Step { cos, sin, layout, eps, .. } = step;
         let (layer, cos, sin, layout, eps) = (self.clone(), cos.clone(), sin.clone(), *layout, *eps);
         ops::recompute(step.cx, x, move |cx, x| {
-            let step = Step { cx, batch: &batch, cos: cos.clone(), sin: sin.clone(), layout, eps };
+            let step = Step { cx, batch: &batch, adapted: &[], cos: cos.clone(), sin: sin.clone(), layout, eps };
             let mut cache = KvCache::passing(cache).expect("address space for one layer of a batch");
             layer.forward(&step, x, &mut cache, index)
         })
@@ -212,9 +245,17 @@ impl Layer {
 }
 
 impl Attention {
-    fn forward(&self, step: &Step<'_>, h: &Tensor, cache: &mut KvCache, layer: usize) -> Tensor {
-        let Step { cx, batch, cos, sin, layout, eps } = step;
-        let [mut q, mut k, v] = Linear::forward_all(cx, h, [&self.q_proj, &self.k_proj, &self.v_proj]);
+    fn forward(
+        &self,
+        step: &Step<'_>,
+        h: &Tensor,
+        adapted: &[(Range<usize>, &AdaptedLayer)],
+        cache: &mut KvCache,
+        layer: usize,
+    ) -> Tensor {
+        let Step { cx, batch, cos, sin, layout, eps, .. } = step;
+        let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let [mut q, mut k, v] = Linear::forward_all(cx, h, qkv, &beside(adapted, |of| of.qkv.as_ref()));
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = ops::rms_norm(cx, &q, q_norm, *eps);
             k = ops::rms_norm(cx, &k, k_norm, *eps);
@@ -222,28 +263,32 @@ impl Attention {
         q = ops::rope(cx, q, cos, sin, *layout);
         k = ops::rope(cx, k, cos, sin, *layout);
         let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer);
-        self.o_proj.forward(cx, &attended)
+        self.o_proj.forward(cx, &attended, &beside(adapted, |of| of.o.as_ref()))
     }
 }
 
 impl FeedForward {
-    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
+    fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedLayer)]) -> Tensor {
         match self {
-            FeedForward::Dense(mlp) => mlp.forward(cx, h),
-            FeedForward::Experts(sparse) => sparse.forward(cx, h),
+            FeedForward::Dense(mlp) => {
+                let adapted: Vec<_> = adapted.iter().map(|(rows, of)| (rows.clone(), &of.mlps[0])).collect();
+                mlp.forward(cx, h, &adapted)
+            }
+            FeedForward::Experts(sparse) => sparse.forward(cx, h, adapted),
         }
     }
 }
 
 impl Mlp {
-    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
-        let [gate, up] = Linear::forward_all(cx, h, [&self.gate_proj, &self.up_proj]);
-        self.down_proj.forward(cx, &ops::swiglu(cx, gate, &up))
+    fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Tensor {
+        let gate_up = beside(adapted, |of| of.gate_up.as_ref());
+        let [gate, up] = Linear::forward_all(cx, h, [&self.gate_proj, &self.up_proj], &gate_up);
+        self.down_proj.forward(cx, &ops::swiglu(cx, gate, &up), &beside(adapted, |of| of.down.as_ref()))
     }
 }
 
 impl SparseMlp {
-    fn forward(&self, cx: &Context, h: &Tensor) -> Tensor {
+    fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedLayer)]) -> Tensor {
         let scores = ops::linear(cx, h, &self.gate, None);
         let routing = ops::route(cx, &scores, self.used, self.norm_topk_prob);
         // of each expert its tokens, and which of a token's experts it is
@@ -253,9 +298,11 @@ impl SparseMlp {
         }
         let mut out = cx.uninit(h.rows(), h.cols());
         out.values_mut().fill(0.0);
-        for (expert, places) in self.experts.iter().zip(&places).filter(|(_, places)| !places.is_empty()) {
+        for (e, places) in places.iter().enumerate().filter(|(_, places)| !places.is_empty()) {
             let rows: Vec<usize> = places.iter().map(|&(row, _)| row).collect();
-            let y = expert.forward(cx, &ops::select_rows(cx, h, &rows));
+            let adapted: Vec<_> =
+                within(adapted, &rows).into_iter().map(|(r, of)| (r, &of.mlps[e])).collect();
+            let y = self.experts[e].forward(cx, &ops::select_rows(cx, h, &rows), &adapted);
             out = ops::add_weighted_rows(cx, out, &y, &routing.weights, places);
         }
         out
@@ -263,19 +310,25 @@ impl SparseMlp {
 }
 
 impl Linear {
-    fn forward(&self, cx: &Context, x: &Tensor) -> Tensor {
-        let [out] = Linear::forward_all(cx, x, [self]);
+    fn forward(&self, cx: &Context, x: &Tensor, beside: &[(Range<usize>, &LowRank)]) -> Tensor {
+        let [out] = Linear::forward_all(cx, x, [self], beside);
         out
     }
 
-    /// The results of several layers for the same `x`.
-    fn forward_all<const N: usize>(cx: &Context, x: &Tensor, linears: [&Linear; N]) -> [Tensor; N] {
+    /// The results of several layers for the same `x`, with what rows have `beside` them.
+    fn forward_all<const N: usize>(
+        cx: &Context,
+        x: &Tensor,
+        linears: [&Linear; N],
+        beside: &[(Range<usize>, &LowRank)],
+    ) -> [Tensor; N] {
         let outs = ops::linears(cx, x, linears.map(|l| (&l.weight, l.bias.as_ref())));
         let mut adapters = linears.into_iter().map(|l| l.adapter.as_ref());
-        outs.map(|out| match adapters.next().flatten() {
+        let outs = outs.map(|out| match adapters.next().flatten() {
             Some(adapter) => ops::lora(cx, out, x, adapter),
             None => out,
-        })
+        });
+        ops::low_rank(cx, outs, x, beside)
     }
 }
 

@@ -6,6 +6,11 @@ use nn::{ParameterId, Vector, Weight};
 /// Linear layers with their names.
 type NamedLinears<'a> = Vec<(String, &'a mut Linear)>;
 
+/// Names of an attention's linear layers, in the order of the computation.
+pub(super) const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+/// The same of a feed-forward layer, or of an expert.
+pub(super) const MLP: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+
 /// A tensor of a model, writable.
 pub enum TensorMut<'a> {
     /// A matrix `[rows, cols]`.
@@ -93,6 +98,23 @@ impl CausalLm {
     }
 
     /// The linear layers that can have adapters, with their names (`model.layers.0.self_attn.q_proj`).
+    pub fn linears(&self) -> Vec<(String, &Linear)> {
+        let mut all = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &layer.self_attn;
+            let attention = ATTENTION.into_iter().zip([q_proj, k_proj, v_proj, o_proj]);
+            let attention = attention.map(|(name, linear)| (format!("self_attn.{name}"), linear));
+            let mlps = layer.mlp.mlps().into_iter().flat_map(|(prefix, mlp)| {
+                let linears = MLP.into_iter().zip([&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj]);
+                linears.map(move |(name, linear)| (format!("{prefix}.{name}"), linear))
+            });
+            let named = |(name, linear)| (format!("model.layers.{index}.{name}"), linear);
+            all.extend(attention.chain(mlps).map(named));
+        }
+        all
+    }
+
+    /// [`Self::linears`], writable.
     pub fn linears_mut(&mut self) -> Vec<(String, &mut Linear)> {
         linears(&mut self.layers)
     }
@@ -111,18 +133,24 @@ pub(super) fn linears(layers: &mut [Layer]) -> NamedLinears<'_> {
 impl Attention {
     /// The linear layers by their names within a layer, and the norms of queries and keys.
     fn parts_mut(&mut self) -> (NamedLinears<'_>, Option<&mut (Vector, Vector)>) {
-        let linears = [
-            ("q_proj", &mut self.q_proj),
-            ("k_proj", &mut self.k_proj),
-            ("v_proj", &mut self.v_proj),
-            ("o_proj", &mut self.o_proj),
-        ];
+        let linears = [&mut self.q_proj, &mut self.k_proj, &mut self.v_proj, &mut self.o_proj];
+        let linears = ATTENTION.into_iter().zip(linears);
         let linears = linears.map(|(name, linear)| (format!("self_attn.{name}"), linear));
-        (linears.into(), self.qk_norm.as_mut())
+        (linears.collect(), self.qk_norm.as_mut())
     }
 }
 
 impl FeedForward {
+    /// The layer itself or its experts, with their names within a layer.
+    pub(super) fn mlps(&self) -> Vec<(String, &Mlp)> {
+        match self {
+            FeedForward::Dense(mlp) => vec![("mlp".to_owned(), mlp)],
+            FeedForward::Experts(SparseMlp { experts, .. }) => {
+                experts.iter().enumerate().map(|(e, mlp)| (format!("mlp.experts.{e}"), mlp)).collect()
+            }
+        }
+    }
+
     /// The linear layers by their names within a layer, and the router.
     fn parts_mut(&mut self) -> (NamedLinears<'_>, Option<&mut Weight>) {
         match self {
@@ -138,11 +166,7 @@ impl FeedForward {
 
 impl Mlp {
     fn linears_mut(&mut self, prefix: &str) -> NamedLinears<'_> {
-        let linears = [
-            ("gate_proj", &mut self.gate_proj),
-            ("up_proj", &mut self.up_proj),
-            ("down_proj", &mut self.down_proj),
-        ];
-        linears.map(|(name, linear)| (format!("{prefix}.{name}"), linear)).into()
+        let linears = MLP.into_iter().zip([&mut self.gate_proj, &mut self.up_proj, &mut self.down_proj]);
+        linears.map(|(name, linear)| (format!("{prefix}.{name}"), linear)).collect()
     }
 }
