@@ -1,6 +1,7 @@
 //! What is asked of an engine and what it answers.
 
 use crate::Constraint;
+use crate::adapters::LoadedAdapter;
 use crate::limits::{
     MAX_CHOICES, MAX_LOGIT_BIAS, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_STOP_TOKENS,
 };
@@ -28,6 +29,8 @@ pub struct EngineOptions {
     pub context_length: usize,
     /// How tokens are guessed.
     pub speculation: Speculation,
+    /// Bytes that adapters may take together.
+    pub adapter_bytes: usize,
 }
 
 /// How the next tokens of answers are guessed. It changes no token, only how many steps they take.
@@ -86,6 +89,8 @@ pub struct Request {
     pub task: Task,
     /// Who asks, and how urgently.
     pub origin: Origin,
+    /// An adapter of the same engine, or the model as it is.
+    pub adapter: Option<LoadedAdapter>,
 }
 
 /// Who asks, and how urgently.
@@ -328,6 +333,10 @@ pub struct Stats {
     pub cancelled_requests: u64,
     /// Sequences that were computed again because blocks ran out.
     pub preemptions: u64,
+    /// Adapters that are loaded.
+    pub adapters: usize,
+    /// Bytes of adapters that are loaded or still in use.
+    pub adapter_bytes: usize,
 }
 
 impl Generate {

@@ -154,14 +154,14 @@ mod tests {
                             written[*block as usize] = tokens[..(i + 1) * BLOCK_TOKENS].to_vec();
                             written[*block as usize].push(scope.0 as u32);
                         }
-                        pool.register(Chain::new(scope), &tokens, &held[who]);
+                        pool.register(Chain::new(scope, None), &tokens, &held[who]);
                     }
                     3 => {}
                     _ => {
                         pool.release(&mut held[who]);
                         let scope = Scope((who % 2) as u128);
                         let tokens = tokens(who, len, 200);
-                        let (found, chain) = pool.take_prefix(Chain::new(scope), &tokens);
+                        let (found, chain) = pool.take_prefix(Chain::new(scope, None), &tokens);
                         prop_assert_eq!(found.len(), chain.blocks);
                         for (i, block) in found.iter().enumerate() {
                             let mut expected = tokens[..(i + 1) * BLOCK_TOKENS].to_vec();

@@ -1,5 +1,6 @@
 //! The handle that the rest of the program holds, and the thread behind it.
 
+use crate::adapters::{AdapterName, Adapters, LoadAdapterError, LoadedAdapter};
 use crate::answer::Answer;
 use crate::api::{
     EngineOptions, Event, Generate, Request, Speculation, StartError, Stats, SubmitError, Task,
@@ -11,7 +12,7 @@ use crate::sequence::{Client, Generation, Sequence, Work};
 use crate::speculation::Guesser;
 use crate::worker::Worker;
 use kernels::Pool;
-use models::Model;
+use models::{Adapter, Model};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -31,6 +32,7 @@ struct Running {
 pub(crate) struct Shared {
     pub model: Arc<Model>,
     pub options: EngineOptions,
+    adapters: Adapters,
     inbox: Mutex<Inbox>,
     wake: Condvar,
     stats: Mutex<Stats>,
@@ -79,6 +81,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             model,
             options,
+            adapters: Adapters::default(),
             inbox: Mutex::default(),
             wake: Condvar::new(),
             stats: Mutex::new(stats),
@@ -121,6 +124,9 @@ impl Engine {
         if request.prompt.is_empty() {
             return invalid("prompt", "it has no tokens".into());
         }
+        if let Some(adapter) = request.adapter.as_ref().filter(|a| !a.is_beside(self.model())) {
+            return invalid("adapter", format!("`{}` was loaded beside another model", adapter.name()));
+        }
         if let Some(id) = request.prompt.iter().find(|&&id| id as usize >= vocab) {
             return invalid("prompt", format!("token {id} does not exist; tokens are below {vocab}"));
         }
@@ -154,7 +160,7 @@ impl Engine {
     }
 
     fn sequence(&self, request: Request, client: Arc<Client>) -> Sequence {
-        let Request { prompt, task, origin } = request;
+        let Request { prompt, task, origin, adapter } = request;
         let work = match task {
             Task::Embed => Work::Embed,
             Task::Score(tokens) => Work::Score(tokens),
@@ -165,8 +171,9 @@ impl Engine {
             tokens: prompt,
             computed: 0,
             blocks: Vec::new(),
-            chain: Chain::new(origin.workspace),
+            chain: Chain::new(origin.workspace, adapter.as_ref().map(LoadedAdapter::id)),
             origin,
+            adapter,
             cached_tokens: None,
             proposed: Vec::new(),
             guesser: Guesser::default(),
@@ -195,7 +202,50 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let waiting = self.0.shared.inbox().waiting.len();
         let stats = self.0.shared.stats().clone();
-        Stats { waiting: waiting + stats.waiting, ..stats }
+        let adapters = &self.0.shared.adapters;
+        Stats {
+            waiting: waiting + stats.waiting,
+            adapters: adapters.list().len(),
+            adapter_bytes: adapters.bytes(),
+            ..stats
+        }
+    }
+
+    /// Makes `adapter` ready for requests under `name`; with `replace`, requests that come later get it in the place of the
+    /// one that has the name. It takes its time: not for async threads.
+    ///
+    /// # Errors
+    /// When it is another model's, the name is taken, or there is no room.
+    pub fn load_adapter(
+        &self,
+        name: AdapterName,
+        adapter: &Adapter,
+        replace: bool,
+    ) -> Result<LoadedAdapter, LoadAdapterError> {
+        let Shared { model, options, adapters, .. } = &*self.0.shared;
+        adapters.load(model, name, adapter, replace, options.adapter_bytes)
+    }
+
+    /// Bytes of a file of weights beyond which its adapter can't have room: in float32, and perhaps kept in half of that.
+    pub fn adapter_file_bytes(&self) -> u64 {
+        const HEADER_BYTES: u64 = 1 << 20;
+        (self.options().adapter_bytes as u64).saturating_mul(2).saturating_add(HEADER_BYTES)
+    }
+
+    /// Takes an adapter's name away, and its memory when the last request that holds it is done; `false` when there is none
+    /// of that name.
+    pub fn unload_adapter(&self, name: &str) -> bool {
+        self.0.shared.adapters.unload(name)
+    }
+
+    /// The adapter of that name.
+    pub fn adapter(&self, name: &str) -> Option<LoadedAdapter> {
+        self.0.shared.adapters.get(name)
+    }
+
+    /// All adapters that are loaded, by their names.
+    pub fn adapters(&self) -> Vec<LoadedAdapter> {
+        self.0.shared.adapters.list()
     }
 
     /// The model.

@@ -7,8 +7,9 @@
 //! computes it, and each sequence's `answer` takes its next token (`sampler`, `constraint`, `stop`). Keys and values
 //! live in blocks (`block_pool`) that are given back on every way out; full ones are found again by later requests that
 //! begin with the same tokens (`prefix_cache`). Before a step, answers may guess what comes next (`speculation`), also by
-//! a smaller model (`draft`).
+//! a smaller model (`draft`). Sequences of one batch may go through different `adapters`.
 
+pub mod adapters;
 mod answer;
 pub mod api;
 pub mod block_pool;
@@ -25,6 +26,7 @@ mod speculation;
 mod stop;
 mod worker;
 
+pub use adapters::{AdapterName, AdapterNameError, LoadAdapterError, LoadedAdapter};
 pub use api::*;
 pub use constraint::{Constraint, ConstraintError, ConstraintSpec, Grammars};
 pub use engine::Engine;

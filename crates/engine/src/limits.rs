@@ -20,5 +20,11 @@ pub const MAX_SCHEMA_DEPTH: usize = 32;
 pub const MAX_SCHEMA_NODES: usize = 10_000;
 /// Bytes of a `pattern` in a schema: a pattern's automaton can be much larger than its text.
 pub const MAX_PATTERN_BYTES: usize = 4096;
+/// Adapters loaded at once.
+pub const MAX_ADAPTERS: usize = 256;
+/// Rank of an adapter. Those in use have 4 to 256; beyond, a merged model computes less.
+pub const MAX_ADAPTER_RANK: usize = 512;
+/// Bytes of an adapter's name.
+pub const MAX_ADAPTER_NAME_BYTES: usize = 128;
 /// Rows whose logits exist at once: 64 rows of 152,000 values are 39 MB.
 pub const LOGIT_ROWS: usize = 64;

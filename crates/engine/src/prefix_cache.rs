@@ -1,8 +1,10 @@
 //! Which computed blocks can be used again: those that hold the same tokens behind the same tokens.
 //!
 //! A block's key is its tokens and the block before it, so that keys are compared and not only hashed: two prefixes are
-//! never taken for each other. The chain begins at a [`Scope`]; nothing is shared between scopes.
+//! never taken for each other. The chain begins at a [`Scope`] and the adapter that was computed with; nothing is shared
+//! between scopes or adapters.
 
+use crate::adapters::AdapterId;
 use crate::block_pool::BLOCK_TOKENS;
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,15 +22,15 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Before the first block.
-    pub fn new(scope: Scope) -> Chain {
-        Chain { last: Parent::Scope(scope), blocks: 0 }
+    pub fn new(scope: Scope, adapter: Option<AdapterId>) -> Chain {
+        Chain { last: Parent::Root(scope, adapter), blocks: 0 }
     }
 }
 
 /// What a block follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Parent {
-    Scope(Scope),
+    Root(Scope, Option<AdapterId>),
     Node(u64),
 }
 

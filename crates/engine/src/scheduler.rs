@@ -2,7 +2,6 @@
 
 use crate::block_pool::{BLOCK_TOKENS, BlockPool, blocks_for};
 use crate::fairness::Turns;
-use crate::prefix_cache::Chain;
 use crate::sequence::{Sequence, Work};
 use crate::speculation::{MAX_PROPOSED, MAX_ROWS};
 use std::collections::VecDeque;
@@ -186,7 +185,7 @@ impl Scheduler {
     /// Queues a sequence without blocks to be computed from its first token again.
     pub fn set_back(&mut self, mut s: Sequence) {
         (s.computed, s.draft_computed) = (0, 0);
-        s.chain = Chain::new(s.origin.workspace);
+        s.chain = s.root();
         if let Work::Generate(g) = &mut s.work {
             g.prompt_tokens.clear();
         }
@@ -245,7 +244,7 @@ impl Scheduler {
 mod tests {
     use super::*;
     use crate::api::Origin;
-    use crate::prefix_cache::Scope;
+    use crate::prefix_cache::{Chain, Scope};
     use crate::sequence::Client;
     use crate::speculation::Guesser;
     use proptest::prelude::*;
@@ -259,8 +258,9 @@ mod tests {
             prompt_len: prompt,
             computed: 0,
             blocks: vec![],
-            chain: Chain::new(origin.workspace),
+            chain: Chain::new(origin.workspace, None),
             origin,
+            adapter: None,
             cached_tokens: None,
             proposed: Vec::new(),
             guesser: Guesser::default(),
@@ -282,7 +282,7 @@ mod tests {
         {
             let (mut s, r) = sequence(40 + i);
             s.origin = Origin { workspace: Scope(workspace), priority };
-            s.chain = Chain::new(s.origin.workspace);
+            s.chain = s.root();
             waiting.push_back(s);
             receivers.push(r);
         }

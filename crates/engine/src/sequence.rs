@@ -1,5 +1,6 @@
 //! A prompt with the answer that grows behind it.
 
+use crate::adapters::{AdapterId, LoadedAdapter};
 use crate::answer::Answer;
 use crate::api::{Event, Origin, TokenLogprob};
 use crate::prefix_cache::Chain;
@@ -22,6 +23,8 @@ pub(crate) struct Sequence {
     pub chain: Chain,
     /// Who asks, and how urgently.
     pub origin: Origin,
+    /// The adapter that its tokens go through.
+    pub adapter: Option<LoadedAdapter>,
     /// Prompt tokens that were in the cache when it was admitted first.
     pub cached_tokens: Option<usize>,
     /// Tokens that may come after the certain ones, computed with them in this step.
@@ -72,6 +75,16 @@ pub(crate) struct Generation {
 }
 
 impl Sequence {
+    /// Where its chain of blocks begins.
+    pub fn root(&self) -> Chain {
+        Chain::new(self.origin.workspace, self.adapter_id())
+    }
+
+    /// Which adapter its tokens go through.
+    pub fn adapter_id(&self) -> Option<AdapterId> {
+        self.adapter.as_ref().map(LoadedAdapter::id)
+    }
+
     /// Tokens that must be computed before the next one can be chosen.
     pub fn remaining(&self) -> usize {
         self.tokens.len() - self.computed

@@ -1,5 +1,6 @@
 //! The thread that owns model, cache and sequences, and runs them step by step.
 
+use crate::adapters::LoadedAdapter;
 use crate::api::{Event, Speculation};
 use crate::block_pool::BLOCK_TOKENS;
 use crate::draft::Draft;
@@ -11,6 +12,7 @@ use crate::sequence::{Generation, Sequence, Work};
 use crate::speculation::Guesser;
 use kernels::Pool;
 use models::Model;
+use models::causal_lm::AdaptedRows;
 use nn::{Batch, Context, KvCache, Tensor, ops};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -196,13 +198,19 @@ impl Worker {
 
     /// Computes the planned tokens and does with the results what the sequences are for.
     fn step(&mut self, plan: &[Planned]) {
+        let running = &self.scheduler.running;
+        // rows of an adapter lie together, so that its matrices are read once
+        let mut plan = plan.to_vec();
+        plan.sort_by_key(|p| running[p.index].adapter_id());
+        let plan = &plan[..];
         let mut batch = Batch::default();
         for p in plan {
-            let s = &self.scheduler.running[p.index];
+            let s = &running[p.index];
             let tokens = [&s.tokens[s.computed..s.computed + p.len], &s.proposed].concat();
             batch.push(&tokens, s.computed, s.blocks.clone());
         }
-        let hidden = self.model.lm.forward(&self.cx, &batch, &mut self.cache);
+        let adapted = adapted_rows(plan, running);
+        let hidden = self.model.lm.forward_adapted(&self.cx, &batch, &adapted, &mut self.cache);
 
         let mut ended = Vec::new();
         let mut prompt_tokens = 0;
@@ -323,6 +331,7 @@ impl Worker {
                 guesser: Guesser::default(),
                 draft_computed: s.draft_computed,
                 origin: s.origin,
+                adapter: s.adapter.clone(),
                 cached_tokens: s.cached_tokens,
                 blocks: self.scheduler.pool.share(&s.blocks),
                 work: Work::Generate(Box::new(generation)),
@@ -365,6 +374,23 @@ impl Worker {
         self.scheduler.pool.release(&mut vec![shared]);
         grown
     }
+}
+
+/// The rows of a step that go through adapters, each adapter's as one run.
+fn adapted_rows<'a>(plan: &[Planned], running: &'a [Sequence]) -> Vec<AdaptedRows<'a>> {
+    let mut adapted: Vec<AdaptedRows<'a>> = Vec::new();
+    let mut end = 0;
+    for p in plan {
+        let s = &running[p.index];
+        let start = end;
+        end += p.len + s.proposed.len();
+        let Some(adapter) = s.adapter.as_ref().map(LoadedAdapter::served) else { continue };
+        match adapted.last_mut() {
+            Some(last) if std::ptr::eq(last.adapter, adapter) => last.rows.end = end,
+            _ => adapted.push(AdaptedRows { rows: start..end, adapter }),
+        }
+    }
+    adapted
 }
 
 /// Tells the client once that its prompt is computed.

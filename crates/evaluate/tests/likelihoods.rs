@@ -25,6 +25,7 @@ fn start(name: &str) -> (Arc<Model>, Local) {
         max_waiting_tokens: usize::MAX,
         context_length: 512,
         speculation: Speculation::Off,
+        adapter_bytes: 0,
     };
     let engine = Engine::start(model.clone(), Arc::new(kernels::Pool::new(1)), options).unwrap();
     (model, Local::new(engine))

@@ -51,6 +51,21 @@ pub enum ApiError {
         /// The names there are.
         known: String,
     },
+    /// No such adapter.
+    #[error("no adapter `{name}` is loaded beside `{model}`; there are: {known}")]
+    UnknownAdapter {
+        /// The name asked for.
+        name: String,
+        /// The model.
+        model: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Adapters that the operator alone changes.
+    #[error(
+        "this server does not load or unload adapters at run time; start it with --adapter-dir to allow that"
+    )]
+    FixedAdapters,
     /// No such route.
     #[error("there is no route {method} {path}; GET /openapi.json lists them")]
     UnknownRoute {
@@ -167,8 +182,10 @@ impl ApiError {
             | ApiError::BodyBroken
             | ApiError::ContextLength { .. } => StatusCode::BAD_REQUEST,
             ApiError::MissingKey | ApiError::WrongKey => StatusCode::UNAUTHORIZED,
-            ApiError::ForeignHost => StatusCode::FORBIDDEN,
-            ApiError::UnknownModel { .. } | ApiError::UnknownRoute { .. } => StatusCode::NOT_FOUND,
+            ApiError::ForeignHost | ApiError::FixedAdapters => StatusCode::FORBIDDEN,
+            ApiError::UnknownModel { .. }
+            | ApiError::UnknownAdapter { .. }
+            | ApiError::UnknownRoute { .. } => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -202,6 +219,7 @@ impl ApiError {
             | ApiError::Unsupported { param, .. }
             | ApiError::ContextLength { param, .. } => Some(param),
             ApiError::UnknownModel { .. } => Some("model"),
+            ApiError::UnknownAdapter { .. } => Some("lora_name"),
             _ => None,
         }
     }
@@ -214,6 +232,8 @@ impl ApiError {
             ApiError::MissingKey | ApiError::WrongKey => "invalid_api_key",
             ApiError::ForeignHost => "host_not_allowed",
             ApiError::UnknownModel { .. } => "model_not_found",
+            ApiError::UnknownAdapter { .. } => "adapter_not_found",
+            ApiError::FixedAdapters => "adapters_are_fixed",
             ApiError::UnknownRoute { .. } => "unknown_url",
             ApiError::MethodNotAllowed { .. } => "method_not_allowed",
             ApiError::BodyTimeout => "request_timeout",

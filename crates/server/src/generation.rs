@@ -42,7 +42,8 @@ impl Events {
     fn try_submit(app: &Arc<App>, served: &Served, request: Request) -> Result<Events, SubmitError> {
         let submitted = Instant::now();
         let receiver = served.engine.submit(request)?;
-        let clock = TokenClock { app: app.clone(), model: served.id.clone(), submitted, last: Vec::new() };
+        let clock =
+            TokenClock { app: app.clone(), model: served.base_id().to_owned(), submitted, last: Vec::new() };
         Ok(Events { receiver, cutting: Box::pin(app.lifecycle.cutting()), clock })
     }
 

@@ -41,6 +41,8 @@ pub const MAX_IN_FLIGHT_PROMPTS: usize = 32;
 pub const MAX_UNKNOWN_FIELDS: usize = 16;
 /// Bytes of one unknown field's name in the report.
 pub const MAX_UNKNOWN_FIELD_BYTES: usize = 64;
+/// Names of models that an error message lists; it counts the rest.
+pub const MAX_NAMES_IN_MESSAGE: usize = 32;
 /// Bytes of a caller's text that an error message repeats.
 pub const MAX_QUOTED_BYTES: usize = 96;
 /// Seconds in `Retry-After`, at most.

@@ -138,6 +138,10 @@ impl Collector for Engines {
         gauge("engine_running_sequences", "Sequences that run", |s| s.running)?;
         gauge("engine_cache_blocks", "Cache blocks in all", |s| s.blocks_total)?;
         gauge("engine_cache_blocks_used", "Cache blocks in use", |s| s.blocks_used)?;
+        gauge("engine_adapters", "Adapters that are loaded", |s| s.adapters)?;
+        gauge("engine_adapter_bytes", "Memory of adapters that are loaded or still in use", |s| {
+            s.adapter_bytes
+        })?;
         let mut counter = |name: &str, help: &str, value: fn(&Stats) -> u64| {
             family(&mut encoder, name, help, stats.iter().map(|(l, s)| (l, ConstCounter::new(value(s)))))
         };

@@ -1,5 +1,6 @@
 //! OpenAI's wire contract. One module for each route, with its request and response types beside it.
 
+pub mod adapters;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;

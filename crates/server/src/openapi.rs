@@ -21,6 +21,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
         openai::rerank::create,
         openai::models::list,
         openai::models::get,
+        openai::adapters::load,
+        openai::adapters::unload,
         health::healthz,
         health::readyz,
         health::metrics,

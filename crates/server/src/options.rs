@@ -3,6 +3,7 @@
 use crate::limits::MAX_BODY_BYTES;
 use engine::Engine;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to serve which models.
@@ -17,6 +18,8 @@ pub struct ServerOptions {
     pub allowed_hosts: Vec<String>,
     /// The models, at least one, their ids and aliases all different.
     pub models: Vec<ServedModel>,
+    /// The directory that adapters may be loaded from at run time; `None`: those that the models have stay.
+    pub adapter_dir: Option<PathBuf>,
     /// How long anything may take.
     pub timeouts: Timeouts,
     /// How much there may be of anything.
@@ -31,6 +34,7 @@ impl ServerOptions {
             api_keys: Vec::new(),
             allowed_hosts: Vec::new(),
             models,
+            adapter_dir: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }

@@ -3,14 +3,16 @@
 use crate::auth::Access;
 use crate::error::{ApiError, quoted};
 use crate::lifecycle::Lifecycle;
+use crate::limits::MAX_NAMES_IN_MESSAGE;
 use crate::metrics::Metrics;
 use crate::options::{Limits, ServedModel, ServerOptions, Timeouts};
 use crate::server::ServerError;
-use engine::{Engine, Grammars};
+use engine::{Engine, Grammars, LoadedAdapter};
 use models::chat::RenderInput;
 use models::{Model, ModelKind, Tokenizer};
 use serde_json::json;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
@@ -27,6 +29,8 @@ pub struct App {
     pub timeouts: Timeouts,
     /// How much there may be of anything.
     pub limits: Limits,
+    /// Where adapters are loaded from at run time, without links in its path; `None`: they are not.
+    pub adapter_dir: Option<PathBuf>,
     /// Serving or draining, and what runs.
     pub lifecycle: Lifecycle,
     /// Counters and histograms.
@@ -37,14 +41,19 @@ pub struct App {
     preparing: Arc<Semaphore>,
 }
 
-/// A model that is served, with what its requests need beside the engine.
+/// A model that is served, as it is or beside an adapter, with what its requests need beside the engine.
+#[derive(Clone)]
 pub struct Served {
     /// The name in answers.
     pub id: String,
+    /// The id of the model without the adapter, when there is one.
+    pub parent: Option<String>,
+    /// The adapter that requests go through.
+    pub adapter: Option<LoadedAdapter>,
     /// What runs it.
     pub engine: Engine,
     /// Compiles constraints; absent from models without an end token, which could not end a constrained answer.
-    pub grammars: Option<Grammars>,
+    pub grammars: Option<Arc<Grammars>>,
     /// Whether and how it thinks.
     pub thinking: ThinkingSupport,
     /// Tokens that its tokenizer puts before every text (`<s>` of Llama; nothing for Qwen).
@@ -86,6 +95,10 @@ impl App {
         if options.api_keys.iter().any(|key| key.trim().is_empty()) {
             return Err(ServerError::Options("an API key is empty".to_owned()));
         }
+        let adapter_dir = options.adapter_dir.map(|dir| match dir.canonicalize() {
+            Ok(found) if found.is_dir() => Ok(found),
+            _ => Err(ServerError::Options(format!("the adapter directory {} is not there", dir.display()))),
+        });
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Ok(App {
             access: Access::new(&options.api_keys, &options.allowed_hosts),
@@ -94,18 +107,37 @@ impl App {
             listed,
             timeouts: options.timeouts,
             limits: options.limits,
+            adapter_dir: adapter_dir.transpose()?,
             lifecycle: Lifecycle::default(),
             started: unix_seconds(),
             preparing: Arc::new(Semaphore::new(cores)),
         })
     }
 
-    /// The model that a request names.
-    pub fn model(&self, name: &str) -> Result<&Arc<Served>, ApiError> {
-        self.models.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.listed.iter().map(|model| model.id.as_str()).collect();
-            ApiError::UnknownModel { model: quoted(name), known: known.join(", ") }
-        })
+    /// The model that a request names: by its id or an alias, as `model:adapter`, or by an adapter's name alone, as vLLM's
+    /// clients do, where only one model has it.
+    pub fn model(&self, name: &str) -> Result<Arc<Served>, ApiError> {
+        let found = self.models.get(name).cloned().or_else(|| self.adapted(name).map(Arc::new));
+        found.ok_or_else(|| ApiError::UnknownModel { model: quoted(name), known: self.known() })
+    }
+
+    fn adapted(&self, name: &str) -> Option<Served> {
+        if let Some((model, adapter)) = name.rsplit_once(':') {
+            return self.models.get(model)?.beside(adapter);
+        }
+        let mut found = self.listed.iter().filter_map(|served| served.beside(name));
+        let one = found.next()?;
+        found.next().is_none().then_some(one)
+    }
+
+    /// The names there are, for a message.
+    fn known(&self) -> String {
+        let names: Vec<String> = self.listed.iter().flat_map(|served| served.all()).map(|s| s.id).collect();
+        let first = names[..names.len().min(MAX_NAMES_IN_MESSAGE)].join(", ");
+        match names.len() - names.len().min(MAX_NAMES_IN_MESSAGE) {
+            0 => first,
+            more => format!("{first} and {more} more, which GET /v1/models lists"),
+        }
     }
 
     /// Runs heavy work off the async threads, no more of it at once than there are cores. The work goes on when the
@@ -135,11 +167,36 @@ impl Served {
         let vocab_size = model.lm.config().vocab_size;
         Served {
             id: served.id,
-            grammars: eos.map(|eos| Grammars::new(model.tokenizer.clone(), vocab_size, eos)),
+            parent: None,
+            adapter: None,
+            grammars: eos.map(|eos| Arc::new(Grammars::new(model.tokenizer.clone(), vocab_size, eos))),
             thinking: ThinkingSupport::of(&model),
             text_prefix: text_prefix(&model.tokenizer),
             engine: served.engine,
         }
+    }
+
+    /// This model beside the adapter of that name.
+    pub fn beside(&self, adapter: &str) -> Option<Served> {
+        let adapter = self.engine.adapter(adapter)?;
+        Some(Served {
+            id: format!("{}:{}", self.id, adapter.name()),
+            parent: Some(self.id.clone()),
+            adapter: Some(adapter),
+            ..self.clone()
+        })
+    }
+
+    /// The model as it is, and beside each of its adapters.
+    pub fn all(&self) -> impl Iterator<Item = Served> {
+        let adapters = self.engine.adapters();
+        let beside = move |adapter: LoadedAdapter| self.beside(adapter.name().as_str());
+        std::iter::once(self.clone()).chain(adapters.into_iter().filter_map(beside))
+    }
+
+    /// The id of the model itself.
+    pub fn base_id(&self) -> &str {
+        self.parent.as_deref().unwrap_or(&self.id)
     }
 
     /// The model.

@@ -23,6 +23,7 @@ fn engine() -> Engine {
         max_waiting_tokens: 100_000,
         context_length: 512,
         speculation: Speculation::Lookup,
+        adapter_bytes: 0,
     };
     Engine::start(Arc::new(Model::open(&path).unwrap()), Arc::new(kernels::Pool::new(1)), options).unwrap()
 }

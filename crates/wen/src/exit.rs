@@ -1,7 +1,7 @@
 //! How the program ends, and how it says why.
 
 use crate::loading::{NoSuchModel, NotForChat};
-use engine::{StartError, SubmitError};
+use engine::{LoadAdapterError, StartError, SubmitError};
 use models::ModelError;
 use models::adapter::AdapterError;
 use models::checkpoint::CheckpointError;
@@ -52,7 +52,7 @@ impl Exit {
             Exit::Success => "done",
             Exit::Failure => "it failed for another reason than these",
             Exit::Usage => "a flag or an argument is wrong",
-            Exit::Model => "the model cannot be loaded, or is not made for this",
+            Exit::Model => "the model or the adapter cannot be loaded, or is not made for this",
             Exit::Address => "the address cannot be listened on, for example because the port is in use",
             Exit::TooLong => "the prompt does not fit into the context or the cache",
             Exit::Interrupted => "interrupted",
@@ -76,6 +76,7 @@ impl Exit {
             || cause.is::<ModelError>()
             || cause.is::<CheckpointError>()
             || cause.is::<AdapterError>()
+            || cause.is::<LoadAdapterError>()
         {
             return Some(Exit::Model);
         }

@@ -3,9 +3,9 @@
 use crate::progress::Progress;
 use crate::sizes::SizeArgs;
 use anyhow::Context;
-use engine::{Engine, EngineOptions};
+use engine::{AdapterName, Engine, EngineOptions, LoadedAdapter};
 use kernels::Pool;
-use models::{Model, ModelKind};
+use models::{Adapter, Model, ModelKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,4 +77,12 @@ pub fn warm_up(model: &Model) {
 /// Starts an engine for `model` that computes on `pool`.
 pub fn start(model: Arc<Model>, pool: Arc<Pool>, options: EngineOptions) -> anyhow::Result<Engine> {
     Ok(Engine::start(model, pool, options)?)
+}
+
+/// Loads the adapter in the PEFT directory `dir` beside the engine's model.
+pub fn adapter(engine: &Engine, name: AdapterName, dir: &Path) -> anyhow::Result<LoadedAdapter> {
+    check_exists(dir)?;
+    let failed = || format!("cannot load the adapter {}", dir.display());
+    let adapter = Adapter::read_limited(dir, engine.adapter_file_bytes()).with_context(failed)?;
+    engine.load_adapter(name, &adapter, false).with_context(failed)
 }

@@ -16,6 +16,10 @@ const STEP_TOKENS: usize = 256;
 const CACHED_CONTEXTS: usize = 4;
 /// The share of memory that the cache takes by default: the rest is for everybody else.
 const CACHE_SHARE: u64 = 2;
+/// The share of memory that adapters may take.
+const ADAPTER_SHARE: u64 = 4;
+/// The same where the system does not say how much memory there is.
+const UNKNOWN_MEMORY_ADAPTER_BYTES: u64 = 1 << 30;
 /// The cache where the system does not say how much memory there is.
 const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 1 << 30;
 /// Memory that is kept for activations and everything small.
@@ -184,6 +188,7 @@ pub fn engine_options(
     if args.context.is_some() || wishes.cache_tokens.is_some() {
         check_fits(cache_tokens, per_token, wishes.memory.map(tokens))?;
     }
+    let adapter_bytes = wishes.memory.map_or(UNKNOWN_MEMORY_ADAPTER_BYTES, |bytes| bytes / ADAPTER_SHARE);
     Ok(EngineOptions {
         cache_tokens,
         cache_dtype,
@@ -197,6 +202,7 @@ pub fn engine_options(
             (None, Speculate::Lookup) => Speculation::Lookup,
             (None, Speculate::Off) => Speculation::Off,
         },
+        adapter_bytes: usize::try_from(adapter_bytes).unwrap_or(usize::MAX),
     })
 }
 

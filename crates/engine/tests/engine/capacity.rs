@@ -136,7 +136,12 @@ fn what_can_never_fit_is_refused_with_both_counts() {
     ];
     for (prompt, task, refused) in cases {
         let what = format!("{prompt} tokens, {task:?}");
-        match engine.submit(Request { prompt: vec![1; prompt], task, origin: Origin::default() }) {
+        match engine.submit(Request {
+            prompt: vec![1; prompt],
+            task,
+            origin: Origin::default(),
+            adapter: None,
+        }) {
             Err(error) => assert_eq!(Some(error), refused, "{what}"),
             Ok(mut receiver) => {
                 assert_eq!(refused, None, "{what}");
@@ -295,6 +300,7 @@ fn values_outside_their_range_are_refused_by_name() {
             prompt: vec![1, 2, 3],
             task: Task::Generate(Box::new(generate)),
             origin: Origin::default(),
+            adapter: None,
         };
         assert_eq!(refused_field(&engine, request), name);
     }
@@ -303,6 +309,9 @@ fn values_outside_their_range_are_refused_by_name() {
         ("prompt", vec![1, 1_000_000], Task::Embed),
         ("score", vec![1], Task::Score(vec![1_000_000])),
     ] {
-        assert_eq!(refused_field(&engine, Request { prompt, task, origin: Origin::default() }), name);
+        assert_eq!(
+            refused_field(&engine, Request { prompt, task, origin: Origin::default(), adapter: None }),
+            name
+        );
     }
 }

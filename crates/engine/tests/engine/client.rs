@@ -1,8 +1,8 @@
 //! A client of an engine: asks, and collects what it is told.
 
 use engine::{
-    Engine, EngineOptions, Event, FinishReason, Generate, Origin, Request, Sampling, Speculation, Stats,
-    SubmitError, Task, TokenLogprob,
+    Engine, EngineOptions, Event, FinishReason, Generate, LoadedAdapter, Origin, Request, Sampling,
+    Speculation, Stats, SubmitError, Task, TokenLogprob,
 };
 use models::Model;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub fn options() -> EngineOptions {
         max_waiting_tokens: 100_000,
         context_length: 512,
         speculation: Speculation::Lookup,
+        adapter_bytes: 64 << 20,
     }
 }
 
@@ -64,7 +65,28 @@ pub fn submit_from(
     prompt: &[u32],
     generate: Generate,
 ) -> Result<Receiver, SubmitError> {
-    engine.submit(Request { prompt: prompt.to_vec(), task: Task::Generate(Box::new(generate)), origin })
+    ask(engine, origin, None, prompt, generate)
+}
+
+/// Asks the model beside an adapter, or as it is.
+pub fn submit_to(
+    engine: &Engine,
+    adapter: Option<&LoadedAdapter>,
+    prompt: &[u32],
+    generate: Generate,
+) -> Result<Receiver, SubmitError> {
+    ask(engine, Origin::default(), adapter.cloned(), prompt, generate)
+}
+
+fn ask(
+    engine: &Engine,
+    origin: Origin,
+    adapter: Option<LoadedAdapter>,
+    prompt: &[u32],
+    generate: Generate,
+) -> Result<Receiver, SubmitError> {
+    let task = Task::Generate(Box::new(generate));
+    engine.submit(Request { prompt: prompt.to_vec(), task, origin, adapter })
 }
 
 /// All that a client hears of a request.

@@ -1,5 +1,6 @@
 //! What an engine promises, over real checkpoints.
 
+mod adapters;
 mod capacity;
 mod client;
 mod constraints;

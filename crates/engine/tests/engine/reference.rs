@@ -136,7 +136,14 @@ fn log_probabilities_of_a_prompt_equal_those_of_the_model_and_the_reference() {
 /// Sends all prompts at once and listens to one after the other.
 fn ask_all(engine: &Engine, prompts: &[(String, Vec<u32>)], task: impl Fn() -> Task) -> Vec<Vec<f32>> {
     let ask = |prompt: &Vec<u32>| {
-        engine.submit(Request { prompt: prompt.clone(), task: task(), origin: Origin::default() }).unwrap()
+        engine
+            .submit(Request {
+                prompt: prompt.clone(),
+                task: task(),
+                origin: Origin::default(),
+                adapter: None,
+            })
+            .unwrap()
     };
     let receivers: Vec<Receiver> = prompts.iter().map(|(_, prompt)| ask(prompt)).collect();
     let found = receivers.into_iter().map(|mut receiver| {

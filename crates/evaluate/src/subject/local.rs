@@ -64,7 +64,7 @@ impl Local {
         let sampling = Sampling { temperature: ask.temperature, seed: Some(ask.seed), ..Sampling::default() };
         let generate = Generate { max_tokens: ask.max_tokens.min(room), sampling, ..nothing() };
         let task = Task::Generate(Box::new(generate));
-        let mut events = self.0.submit(Request { prompt, task, origin: Origin::default() })?;
+        let mut events = self.0.submit(Request { prompt, task, origin: Origin::default(), adapter: None })?;
         let mut answer = Answer::default();
         while let Some(event) = events.recv().await {
             match event {
@@ -122,7 +122,7 @@ impl Local {
         let generate = Generate { prompt_logprobs: Some(0), ..nothing() };
         let task = Task::Generate(Box::new(generate));
         let prompt = [context, continuation].concat();
-        let mut events = self.0.submit(Request { prompt, task, origin: Origin::default() })?;
+        let mut events = self.0.submit(Request { prompt, task, origin: Origin::default(), adapter: None })?;
         while let Some(event) = events.recv().await {
             match event {
                 Event::Prompt { logprobs, .. } => {

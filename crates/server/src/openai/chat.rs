@@ -46,7 +46,7 @@ pub async fn create(
     Extension(workspace): Extension<Scope>,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let served = app.model(&request.model)?.clone();
+    let served = app.model(&request.model)?;
     served.must_be(&[ModelKind::Generate, ModelKind::Rerank], "chat")?;
     let mut plan = Plan::new(request, &served)?;
     let (plan, request) = {

@@ -43,7 +43,7 @@ pub async fn create(
     Extension(workspace): Extension<Scope>,
     Json(mut request): Json<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    let served = app.model(&request.model)?.clone();
+    let served = app.model(&request.model)?;
     served.must_be(&[ModelKind::Generate, ModelKind::Rerank], "continue text")?;
     let input = request.prompt.take();
     let plan = Arc::new(Plan::new(request, &served)?);
@@ -122,7 +122,8 @@ impl Work {
             thinking: None,
         };
         let prompt = self.prompts[index].tokens.clone();
-        Request { prompt, task: Task::Generate(Box::new(generate)), origin: self.origin }
+        let adapter = self.head.served.adapter.clone();
+        Request { prompt, task: Task::Generate(Box::new(generate)), origin: self.origin, adapter }
     }
 
     /// What the answers to a prompt look like.

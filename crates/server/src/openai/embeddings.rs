@@ -97,7 +97,7 @@ pub async fn create(
     Extension(workspace): Extension<Scope>,
     Json(request): Json<EmbeddingsRequest>,
 ) -> Result<axum::Json<EmbeddingsResponse>, ApiError> {
-    let served = app.model(&request.model)?.clone();
+    let served = app.model(&request.model)?;
     served.must_be(&[ModelKind::Embed], "make embeddings")?;
     let dimensions = dimensions(request.dimensions, &served)?;
     let encoding = request.encoding_format.unwrap_or_default();
@@ -111,7 +111,12 @@ pub async fn create(
     }
     let tokens = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     let origin = Origin { workspace, priority: 0 };
-    let request = |index: usize| Request { prompt: prompts[index].tokens.clone(), task: Task::Embed, origin };
+    let request = |index: usize| Request {
+        prompt: prompts[index].tokens.clone(),
+        task: Task::Embed,
+        origin,
+        adapter: served.adapter.clone(),
+    };
     let vectors = run_all(&app, &served, "input", prompts.len(), request, vector).await?;
     let data = vectors.into_iter().enumerate().map(|(index, vector)| Embedding {
         object: "embedding",

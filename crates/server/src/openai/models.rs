@@ -22,6 +22,9 @@ pub struct ModelCard {
     pub owned_by: &'static str,
     /// Longest sequence in tokens, prompt and answer.
     pub context_length: usize,
+    /// The id of the model that it is an adapter of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// The models that are served.
@@ -40,25 +43,27 @@ fn card(app: &App, served: &Served) -> ModelCard {
         created: app.started,
         owned_by: "wen",
         context_length: served.engine.options().context_length,
+        parent: served.parent.clone(),
     }
 }
 
-/// Lists the models.
+/// Lists the models, each followed by its adapters.
 #[utoipa::path(
     get,
     path = "/v1/models",
     tag = "models",
     security(("api_key" = [])),
     responses(
-        (status = 200, description = "The models", body = ModelList),
+        (status = 200, description = "The models and their adapters", body = ModelList),
         (status = "default", description = "An error", body = ErrorBody),
     )
 )]
 pub async fn list(State(app): State<Arc<App>>) -> Json<ModelList> {
-    Json(ModelList { object: "list", data: app.listed.iter().map(|served| card(&app, served)).collect() })
+    let served = app.listed.iter().flat_map(|served| served.all());
+    Json(ModelList { object: "list", data: served.map(|served| card(&app, &served)).collect() })
 }
 
-/// Describes a model, by its id or an alias.
+/// Describes a model, by its id or an alias, or an adapter as `model:adapter`.
 #[utoipa::path(
     get,
     path = "/v1/models/{id}",
@@ -75,5 +80,6 @@ pub async fn get(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelCard>, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::invalid("model", "the name in the path is not UTF-8"))?;
-    Ok(Json(card(&app, app.model(&id)?)))
+    let served = app.model(&id)?;
+    Ok(Json(card(&app, &served)))
 }

@@ -110,7 +110,7 @@ pub async fn create(
     Extension(workspace): Extension<Scope>,
     Json(request): Json<RerankRequest>,
 ) -> Result<axum::Json<RerankResponse>, ApiError> {
-    let served = app.model(&request.model)?.clone();
+    let served = app.model(&request.model)?;
     served.must_be(&[ModelKind::Rerank], "rank documents")?;
     if request.query.is_empty() {
         return Err(ApiError::invalid("query", "the text is empty"));
@@ -135,6 +135,7 @@ pub async fn create(
         prompt: prompts[index].clone(),
         task: Task::Score(answers.to_vec()),
         origin,
+        adapter: served.adapter.clone(),
     };
     let scores = run_all(&app, &served, "documents", prompts.len(), request_of, score).await?;
     Ok(axum::Json(RerankResponse {

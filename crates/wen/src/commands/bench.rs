@@ -7,7 +7,8 @@ use crate::sizes::{self, SizeArgs, Wishes};
 use crate::{loading, machine};
 use anyhow::{Context, bail};
 use engine::block_pool::BLOCK_TOKENS;
-use engine::{Engine, Event, Generate, Origin, Request, Sampling, Task};
+use engine::{Engine, Event, Generate, LoadedAdapter, Origin, Request, Sampling, Task};
+use models::Adapter;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 #[command(after_help = "Examples:
   wen bench models/Qwen3-0.6B
   wen bench models/Qwen3-0.6B --prompt 512 --generate 64 --batch 1,8 --repeat 5 --json
+  wen bench models/Qwen3-0.6B --batch 16 --adapters 16
   wen bench --probe")]
 pub struct Args {
     /// The model: a checkpoint directory or a GGUF file
@@ -37,6 +39,10 @@ pub struct Args {
     /// Sequences at once; several numbers are measured one after another
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=512))]
     batch: Vec<u16>,
+    /// Also measure with so many adapters, of rank 16 beside all linear layers and with random values, in turns over the
+    /// sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    adapters: u16,
     /// Measurements of each
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     repeat: u16,
@@ -49,6 +55,8 @@ pub struct Args {
 
 /// Prompt tokens at most before anything is measured.
 const WARM_UP_TOKENS: usize = 512;
+/// Rank of the adapters that are measured.
+const ADAPTER_RANK: usize = 16;
 
 /// What was measured.
 #[derive(Serialize)]
@@ -84,6 +92,21 @@ struct BatchReport {
     batch: usize,
     prefill_tokens_per_second: Spread,
     decode_tokens_per_second: Spread,
+    /// The same through adapters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with_adapters: Option<AdapterReport>,
+}
+
+/// The speeds of sequences that go through adapters.
+#[derive(Serialize)]
+struct AdapterReport {
+    adapters: usize,
+    rank: usize,
+    prefill_tokens_per_second: Spread,
+    decode_tokens_per_second: Spread,
+    /// Of the base's speed in the measurement before.
+    prefill_of_base: Spread,
+    decode_of_base: Spread,
 }
 
 /// A median and how far from it the others are.
@@ -95,6 +118,7 @@ struct Spread {
 }
 
 /// One measurement in tokens per second.
+#[derive(Clone, Copy)]
 struct Speeds {
     prefill: f64,
     decode: f64,
@@ -120,7 +144,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         max_waiting_tokens: None,
         memory: sizes::cache_memory(&[&model], draft.as_deref()),
     };
-    let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
+    let mut options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
+    // so many were asked for
+    options.adapter_bytes = usize::MAX;
     if prompt + generate > options.context_length {
         let context = options.context_length;
         return Err(Usage(format!(
@@ -129,29 +155,32 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .into());
     }
     let engine = loading::start(model.clone(), pool, options.clone())?;
+    let adapters = random_adapters(&engine, args.adapters.into())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let progress = Progress::steps("measuring", args.batch.len() as u64 * (u64::from(args.repeat) + 1));
+    let kinds = if adapters.is_empty() { 1 } else { 2 };
+    let steps = args.batch.len() as u64 * (u64::from(args.repeat) + 1) * kinds;
+    let progress = Progress::steps("measuring", steps);
     let mut prompts = Prompts::new(model.lm.config().vocab_size, prompt);
     let mut done = 0;
     let mut batches = Vec::new();
     for &batch in &args.batch {
-        let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+        let (mut plain, mut adapted) = (Vec::new(), Vec::new());
         for repeat in 0..=args.repeat {
             // the first time memory is taken and caches are cold; that needs no long prompt
             prompts.len = if repeat == 0 { prompt.min(WARM_UP_TOKENS) } else { prompt };
-            let speeds = runtime.block_on(measure(&engine, &mut prompts, batch.into(), generate))?;
-            if repeat > 0 {
-                prefill.push(speeds.prefill);
-                decode.push(speeds.decode);
+            for (readings, adapters) in
+                [(&mut plain, &[][..]), (&mut adapted, &adapters[..])].into_iter().take(kinds as usize)
+            {
+                let speeds = measure(&engine, adapters, &mut prompts, batch.into(), generate);
+                let speeds = runtime.block_on(speeds)?;
+                if repeat > 0 {
+                    readings.push(speeds);
+                }
+                done += 1;
+                progress.set(done);
             }
-            done += 1;
-            progress.set(done);
         }
-        batches.push(BatchReport {
-            batch: batch.into(),
-            prefill_tokens_per_second: Spread::of(prefill),
-            decode_tokens_per_second: Spread::of(decode),
-        });
+        batches.push(BatchReport::of(batch.into(), &plain, adapters.len(), &adapted));
     }
     drop(progress);
     let report = Report {
@@ -198,29 +227,57 @@ fn print(report: &Report) -> anyhow::Result<()> {
         "tokens/s, median of {repeats} (least to most); prompts of {prompt_tokens} tokens, answers of {generated_tokens}\n"
     ))?;
     let mut table = Table::new(&["batch", "prefill", "", "decode", ""]);
+    let mut shares = Vec::new();
     for batch in &report.batches {
-        let cells = |spread: &Spread| {
-            [format!("{:.1}", spread.median), format!("({:.1} to {:.1})", spread.min, spread.max)]
+        let mut row = |name: String, prefill: &Spread, decode: &Spread| {
+            let cells = [prefill, decode]
+                .map(|s| [format!("{:.1}", s.median), format!("({:.1} to {:.1})", s.min, s.max)]);
+            table.row(std::iter::once(name).chain(cells.into_iter().flatten()).collect());
         };
-        let [prefill, prefill_spread] = cells(&batch.prefill_tokens_per_second);
-        let [decode, decode_spread] = cells(&batch.decode_tokens_per_second);
-        table.row(vec![batch.batch.to_string(), prefill, prefill_spread, decode, decode_spread]);
+        let name = batch.batch.to_string();
+        row(name.clone(), &batch.prefill_tokens_per_second, &batch.decode_tokens_per_second);
+        if let Some(with) = &batch.with_adapters {
+            let AdapterReport { adapters, prefill_of_base, decode_of_base, .. } = with;
+            let with_name = format!("{name}, {adapters} adapters");
+            row(with_name, &with.prefill_tokens_per_second, &with.decode_tokens_per_second);
+            shares.push(format!(
+                "batch of {name} through {adapters} adapters of rank {}, of the base's speed: prefill {:.0}%, decode {:.0}% \
+                 ({:.0} to {:.0})",
+                with.rank,
+                100.0 * prefill_of_base.median,
+                100.0 * decode_of_base.median,
+                100.0 * decode_of_base.min,
+                100.0 * decode_of_base.max,
+            ));
+        }
     }
-    Ok(table.print()?)
+    table.print()?;
+    Ok(shares.iter().try_for_each(|line| output::line(line))?)
 }
 
-/// Runs `batch` requests at once. Prefill ends when the last of them has its first token; decoding is measured from
+/// Adapters with values that count for nothing but their number.
+fn random_adapters(engine: &Engine, count: usize) -> anyhow::Result<Vec<LoadedAdapter>> {
+    let load = |i: usize| {
+        let adapter = Adapter::random(&engine.model().lm, ADAPTER_RANK, i as u64);
+        Ok(engine.load_adapter(format!("bench-{i}").parse()?, &adapter, false)?)
+    };
+    (0..count).map(load).collect()
+}
+
+/// Runs `batch` requests at once, through `adapters` in turns. Prefill ends when the last of them has its first token; decoding is measured from
 /// there until the first of them is complete, so that all of them run all the time.
 async fn measure(
     engine: &Engine,
+    adapters: &[LoadedAdapter],
     prompts: &mut Prompts,
     batch: usize,
     generate: usize,
 ) -> anyhow::Result<Speeds> {
     let started = Instant::now();
     let mut running = JoinSet::new();
-    for _ in 0..batch {
-        let receiver = engine.submit(request(prompts.next(), greedy(generate)))?;
+    for i in 0..batch {
+        let adapter = adapters.get(i % adapters.len().max(1)).cloned();
+        let receiver = engine.submit(Request { adapter, ..request(prompts.next(), greedy(generate)) })?;
         running.spawn(arrivals(receiver));
     }
     let mut arrivals = Vec::new();
@@ -270,7 +327,7 @@ pub(super) fn greedy(max_tokens: usize) -> Generate {
 
 /// A request of nobody in particular.
 pub(super) fn request(prompt: Vec<u32>, generate: Generate) -> Request {
-    Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default() }
+    Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default(), adapter: None }
 }
 
 /// Prompts of random tokens, each another, so that none is in a cache already.
@@ -296,6 +353,29 @@ impl Prompts {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+impl BatchReport {
+    /// Of measurements of the base, and of those through adapters, if there are any, that came behind each.
+    fn of(batch: usize, plain: &[Speeds], adapters: usize, adapted: &[Speeds]) -> BatchReport {
+        let spread = |of: &[Speeds], value: fn(&Speeds) -> f64| Spread::of(of.iter().map(value).collect());
+        let share = |value: fn(&Speeds) -> f64| {
+            Spread::of(adapted.iter().zip(plain).map(|(a, p)| value(a) / value(p)).collect())
+        };
+        BatchReport {
+            batch,
+            prefill_tokens_per_second: spread(plain, |s| s.prefill),
+            decode_tokens_per_second: spread(plain, |s| s.decode),
+            with_adapters: (!adapted.is_empty()).then(|| AdapterReport {
+                adapters,
+                rank: ADAPTER_RANK,
+                prefill_tokens_per_second: spread(adapted, |s| s.prefill),
+                decode_tokens_per_second: spread(adapted, |s| s.decode),
+                prefill_of_base: share(|s| s.prefill),
+                decode_of_base: share(|s| s.decode),
+            }),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::exit::{Interrupted, Usage};
 use crate::sizes::{self, SizeArgs, Wishes};
 use crate::{loading, output};
 use answer::{Answer, Finish, Printer};
-use engine::Engine;
+use engine::{Engine, LoadedAdapter};
 use serde::Serialize;
 use serde_json::{Value, json};
 use settings::Settings;
@@ -18,6 +18,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What the adapter is called; nobody else sees it.
+const ADAPTER_NAME: &str = "chat";
 
 /// With whom to talk, and how.
 #[derive(Debug, clap::Args)]
@@ -29,6 +32,7 @@ use std::time::Instant;
     after_help = "Examples:
   wen chat models/Qwen3-0.6B
   wen chat models/Qwen3-0.6B \"What is the capital of France?\" --no-thinking
+  wen chat models/Qwen3-0.6B --adapter out/adapter
   git diff | wen chat Qwen3-8B-Q4_K_M.gguf --system \"Write a commit message for this change.\"
   wen chat models/Qwen3-0.6B \"Hello\" --temperature 0 --max-tokens 100 --json"
 )]
@@ -37,6 +41,9 @@ pub struct Args {
     model: PathBuf,
     /// The question; - reads standard input
     prompt: Option<String>,
+    /// An adapter to talk to it through: a PEFT directory, as `wen train` writes it
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -47,6 +54,12 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     sizes: SizeArgs,
+}
+
+/// Who answers: a model, perhaps through an adapter.
+struct Speaker {
+    engine: Engine,
+    adapter: Option<LoadedAdapter>,
 }
 
 /// The answer to one question with `--json`.
@@ -86,13 +99,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let options = sizes::engine_options(&model, draft.as_ref(), &args.sizes, wishes)?;
     let engine = loading::start(model, pool, options)?;
+    let load = |dir: &PathBuf| loading::adapter(&engine, ADAPTER_NAME.parse()?, dir);
+    let speaker = Speaker { adapter: args.adapter.as_ref().map(load).transpose()?, engine };
     let load_seconds = started.elapsed().as_secs_f64();
     let Some(question) = question else {
-        return session::Session::new(engine, args.settings, args.system)?.run();
+        return session::Session::new(speaker, args.settings, args.system)?.run();
     };
     let messages = conversation(args.system.as_deref(), &[message("user", &question)]);
     let printer = if args.json { Printer::silent() } else { Printer::to_stdout() };
-    let answer = ask(&engine, messages, &args.settings, printer)?;
+    let answer = ask(&speaker, messages, &args.settings, printer)?;
     let finish = answer.finish_reason;
     if args.json {
         output::json(&Report { model: models::model::model_name(&args.model), answer, load_seconds })?;
@@ -102,13 +117,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Asks and waits for the whole answer; Ctrl-C ends it early.
 fn ask(
-    engine: &Engine,
+    speaker: &Speaker,
     messages: Vec<Value>,
     settings: &Settings,
     printer: Printer,
 ) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(answer::answer(engine, messages, settings, printer))
+    runtime.block_on(answer::answer(speaker, messages, settings, printer))
 }
 
 /// A message of a conversation as templates read it.

@@ -5,7 +5,7 @@ use crate::sizes::{self, SizeArgs, Wishes};
 use crate::{loading, output};
 use anyhow::Context;
 use clap::ValueEnum;
-use engine::{EngineOptions, Speculation};
+use engine::{AdapterNameError, EngineOptions, Speculation};
 use models::model::model_name;
 use models::{Model, ModelKind};
 use server::{ServedModel, Server, ServerOptions};
@@ -24,12 +24,20 @@ const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
 #[command(after_help = "Examples:
   wen serve --model models/Qwen3-0.6B
   wen serve --model qwen=Qwen3-8B-Q4_K_M.gguf --model models/Qwen3-Embedding-0.6B --port 9000
+  wen serve --model models/Qwen3-0.6B --adapter sql=out/adapter --adapter-dir adapters
   WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0")]
 pub struct Args {
     /// A model, and before = the name that requests use [default name: the last part of the path]; several are
     /// allowed, and several names for one path
     #[arg(long = "model", value_name = "[NAME=]MODEL", required = true)]
     models: Vec<String>,
+    /// An adapter (a PEFT directory) with its name: requests ask for the model MODEL:NAME. Several are allowed, also in
+    /// one batch; MODEL is needed where several are served
+    #[arg(long = "adapter", value_name = "[MODEL:]NAME=DIR")]
+    adapters: Vec<String>,
+    /// Let clients load adapters from this directory, and unload them, while the server runs [default: they can't]
+    #[arg(long, value_name = "DIR")]
+    adapter_dir: Option<PathBuf>,
     /// The address to listen on; 0.0.0.0 is all of them
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -92,12 +100,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let draft = loading::open_draft(&args.sizes, &pool)?;
     let served = start_engines(&args, named, &models, draft.as_ref(), &pool)?;
+    load_adapters(&args.adapters, &served)?;
     if !listen.ip().is_loopback() && keys.is_empty() {
         tracing::warn!("{} can be reached from outside and asks for no key; set --api-key", listen.ip());
     }
     let mut options = ServerOptions::new(listen, served.clone());
     options.api_keys = keys;
     options.allowed_hosts = args.allowed_hosts;
+    options.adapter_dir = args.adapter_dir;
     let with_key = !options.api_keys.is_empty();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build()?;
@@ -208,6 +218,28 @@ fn start_engines(
     named.into_iter().zip(models).map(start).collect()
 }
 
+/// Loads the adapters that `--adapter` asks for.
+fn load_adapters(adapters: &[String], served: &[ServedModel]) -> anyhow::Result<()> {
+    for arg in adapters {
+        let wrong = |why: &dyn std::fmt::Display| Usage(format!("--adapter {arg}: {why}"));
+        let (name, dir) = arg.split_once('=').ok_or_else(|| wrong(&"give it as NAME=DIR"))?;
+        let (model, name) = match (name.rsplit_once(':'), served) {
+            (Some((model, name)), _) => {
+                let has_name = |s: &&ServedModel| s.id == model || s.aliases.iter().any(|a| a == model);
+                let found = served.iter().find(has_name);
+                (found.ok_or_else(|| wrong(&format!("no model is served as `{model}`")))?, name)
+            }
+            (None, [only]) => (only, name),
+            (None, _) => {
+                return Err(wrong(&"several models are served; say which one as MODEL:NAME=DIR").into());
+            }
+        };
+        let name = name.parse().map_err(|error: AdapterNameError| wrong(&error))?;
+        loading::adapter(&model.engine, name, Path::new(dir))?;
+    }
+    Ok(())
+}
+
 /// Resolves at SIGTERM or Ctrl-C. From then on, another one ends the program at once.
 fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -238,6 +270,14 @@ fn banner(address: SocketAddr, served: &[ServedModel], with_key: bool) -> String
             names.join(", "),
             sizes_line(model.engine.model(), model.engine.options())
         ));
+        for adapter in model.engine.adapters() {
+            let (rank, bytes) = (adapter.rank(), output::bytes(adapter.bytes() as u64));
+            text.push_str(&format!(
+                "  {}:{}: an adapter of rank {rank}, {bytes}\n",
+                model.id,
+                adapter.name()
+            ));
+        }
     }
     if let Some(model) = served.first() {
         let key = if with_key { " \\\n    -H \"Authorization: Bearer $WEN_API_KEY\"" } else { "" };

@@ -39,7 +39,8 @@ pub fn request(plan: &mut Plan, workspace: Scope, served: &Served) -> Result<Req
         thinking,
     };
     let origin = Origin { workspace, priority: plan.priority };
-    Ok(Request { prompt, task: Task::Generate(Box::new(generate)), origin })
+    let adapter = served.adapter.clone();
+    Ok(Request { prompt, task: Task::Generate(Box::new(generate)), origin, adapter })
 }
 
 fn compile(form: Form, served: &Served) -> Result<Constraint, ApiError> {

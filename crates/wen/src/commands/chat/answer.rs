@@ -1,9 +1,10 @@
 //! From a conversation to its answer, piece by piece.
 
+use super::Speaker;
 use super::settings::Settings;
 use crate::output;
 use anyhow::{Context, bail};
-use engine::{Engine, Event, FinishReason, Generate, Origin, Request, SubmitError, Task};
+use engine::{Event, FinishReason, Generate, Origin, Request, SubmitError, Task};
 use models::Model;
 use models::chat::{OutputDelta, OutputParser, RenderInput, opens_thinking};
 use serde::Serialize;
@@ -84,17 +85,18 @@ struct Progress {
 /// # Errors
 /// When the prompt does not fit, the template does not take the messages, the engine fails or the output is closed.
 pub async fn answer(
-    engine: &Engine,
+    speaker: &Speaker,
     messages: Vec<Value>,
     settings: &Settings,
     printer: Printer,
 ) -> anyhow::Result<Answer> {
+    let engine = &speaker.engine;
     let model = engine.model();
     let prompt = prompt(model, messages, settings)?;
     let in_thinking = opens_thinking(&model.tokenizer, &prompt);
     let mut parser = OutputParser::new(in_thinking, false);
     let mut progress = Progress::new(printer, prompt.len());
-    let mut events = engine.submit(request(engine, prompt, settings)?)?;
+    let mut events = engine.submit(request(speaker, prompt, settings)?)?;
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let finish = loop {
@@ -133,7 +135,8 @@ fn prompt(model: &Model, messages: Vec<Value>, settings: &Settings) -> anyhow::R
     Ok(template.encode(&model.tokenizer, &input)?)
 }
 
-fn request(engine: &Engine, prompt: Vec<u32>, settings: &Settings) -> Result<Request, SubmitError> {
+fn request(speaker: &Speaker, prompt: Vec<u32>, settings: &Settings) -> Result<Request, SubmitError> {
+    let Speaker { engine, adapter } = speaker;
     let context = engine.options().context_length;
     let room = context.saturating_sub(prompt.len());
     if room == 0 {
@@ -151,7 +154,8 @@ fn request(engine: &Engine, prompt: Vec<u32>, settings: &Settings) -> Result<Req
         constraint: None,
         thinking: None,
     };
-    Ok(Request { prompt, task: Task::Generate(Box::new(generate)), origin: Origin::default() })
+    let (task, origin) = (Task::Generate(Box::new(generate)), Origin::default());
+    Ok(Request { prompt, task, origin, adapter: adapter.clone() })
 }
 
 impl Progress {

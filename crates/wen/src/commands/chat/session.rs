@@ -3,10 +3,9 @@
 use super::answer::{Answer, Finish, Printer};
 use super::commands::{self, Line};
 use super::settings::{NAMES, Settings};
-use super::{ask, conversation, message};
+use super::{Speaker, ask, conversation, message};
 use crate::{exit, output};
 use anyhow::Context;
-use engine::Engine;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
@@ -17,7 +16,7 @@ const HISTORY_LINES: usize = 1000;
 
 /// A conversation that goes on until the user leaves.
 pub struct Session {
-    engine: Engine,
+    speaker: Speaker,
     settings: Settings,
     system: Option<String>,
     messages: Vec<Value>,
@@ -36,7 +35,7 @@ enum Input {
 
 impl Session {
     /// A conversation in which nothing has been said.
-    pub fn new(engine: Engine, settings: Settings, system: Option<String>) -> anyhow::Result<Session> {
+    pub fn new(speaker: Speaker, settings: Settings, system: Option<String>) -> anyhow::Result<Session> {
         let config =
             rustyline::Config::builder().max_history_size(HISTORY_LINES)?.auto_add_history(true).build();
         let mut editor = DefaultEditor::with_config(config)?;
@@ -45,7 +44,7 @@ impl Session {
             // the first time there is none
             let _ = editor.load_history(path);
         }
-        Ok(Session { engine, settings, system, messages: Vec::new(), editor, history })
+        Ok(Session { speaker, settings, system, messages: Vec::new(), editor, history })
     }
 
     /// Reads lines and does what they say.
@@ -122,7 +121,7 @@ impl Session {
     fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.messages.push(message("user", text));
         let messages = conversation(self.system.as_deref(), &self.messages);
-        match ask(&self.engine, messages, &self.settings, Printer::to_stdout()) {
+        match ask(&self.speaker, messages, &self.settings, Printer::to_stdout()) {
             Ok(answer) => {
                 self.messages.push(message("assistant", &answer.text));
                 note_end(&answer);
