@@ -196,6 +196,7 @@ impl Adapters {
         }
         self.check_room(&self.table(), &name, replace)?;
         let memory = self.reserve(ServedAdapter::bytes_of(adapter, model.lm.adapter_dtype()), limit)?;
+        model.check_base(adapter)?;
         let served = model.lm.adapted_by(adapter)?;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let id = AdapterId(NonZeroU64::new(id).expect("they count from 1"));

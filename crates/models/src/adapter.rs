@@ -40,6 +40,9 @@ pub struct AdapterConfig {
     /// The model that it belongs to, as whoever made it named it.
     #[serde(default)]
     pub base_model_name_or_path: Option<String>,
+    /// SHA-256 of that model's weight files, in hexadecimal digits; empty where nobody has written them down, as by PEFT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_model_sha256: Vec<String>,
     /// Rows of `lora_A`.
     pub r: usize,
     /// The scale is `lora_alpha / r`.
@@ -112,6 +115,15 @@ pub enum AdapterError {
     /// An adapter of nothing.
     #[error("{} holds no matrices: the adapter's target_modules matched no layer when it was made", .0.display())]
     Empty(std::path::PathBuf),
+    /// An adapter whose configuration names other files than the model's.
+    #[error(
+        "the adapter was made for {base}, whose weights are others than this model's; use it beside that model, or delete \
+         base_model_sha256 from its {CONFIG_FILE} if you know that they go together"
+    )]
+    OtherBase {
+        /// The model that it names.
+        base: String,
+    },
     /// Layers that the model does not have.
     #[error(
         "the adapter is for layers that the model does not have: {unknown}; it belongs to another model. This one has \
@@ -168,6 +180,7 @@ impl AdapterConfig {
             peft_type: "LORA".to_owned(),
             task_type: Some("CAUSAL_LM".to_owned()),
             base_model_name_or_path: None,
+            base_model_sha256: Vec::new(),
             r,
             lora_alpha,
             use_rslora,

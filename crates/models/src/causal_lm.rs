@@ -237,7 +237,8 @@ impl Layer {
         let Step { cos, sin, layout, eps, .. } = step;
         let (layer, cos, sin, layout, eps) = (self.clone(), cos.clone(), sin.clone(), *layout, *eps);
         ops::recompute(step.cx, x, move |cx, x| {
-            let step = Step { cx, batch: &batch, adapted: &[], cos: cos.clone(), sin: sin.clone(), layout, eps };
+            let step =
+                Step { cx, batch: &batch, adapted: &[], cos: cos.clone(), sin: sin.clone(), layout, eps };
             let mut cache = KvCache::passing(cache).expect("address space for one layer of a batch");
             layer.forward(&step, x, &mut cache, index)
         })

@@ -20,6 +20,7 @@ pub use safetensors::SafetensorsError;
 use crate::limits;
 use mapped_file::MappedFile;
 use nn::{Bytes, DType, Weight, WeightError};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -436,6 +437,15 @@ impl Checkpoint {
     /// The files that hold the tensors.
     pub fn files(&self) -> Vec<&Path> {
         self.files.iter().map(MappedFile::path).collect()
+    }
+
+    /// SHA-256 of each file in hexadecimal digits, as `sha256sum` prints it. It reads all of them.
+    pub fn sha256(&self) -> Vec<String> {
+        let hash =
+            |file: &MappedFile| Sha256::digest(file.bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let all = self.files.iter().map(hash).collect();
+        self.forget_pages();
+        all
     }
 
     /// Gives back the memory of the pages that were read.

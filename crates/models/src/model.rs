@@ -8,6 +8,7 @@ pub use generation::GenerationDefaults;
 pub use kind::{ModelKind, model_name};
 pub use summary::Summary;
 
+use crate::adapter::{Adapter, AdapterConfig, AdapterError};
 use crate::checkpoint::mapped_file::{read_bounded, read_limited_json, touch_pages};
 use crate::checkpoint::{CheckpointError, FileError, GgufMetadata, MetadataError};
 use crate::config::ConfigError;
@@ -18,7 +19,7 @@ use kernels::Pool;
 use nn::Bytes;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Everything in a checkpoint that serving needs.
 pub struct Model {
@@ -39,6 +40,8 @@ pub struct Model {
     checkpoint: Checkpoint,
     /// The packed weights, when there are some.
     packed: Option<Bytes>,
+    /// Hashes of the files, once somebody has asked for them.
+    sha256: OnceLock<Vec<String>>,
 }
 
 /// Why a model cannot be opened.
@@ -124,6 +127,23 @@ impl Model {
         Ok(())
     }
 
+    /// Checks that this is the model that `adapter` was made for, where its configuration tells that model's files. The first
+    /// time it reads them all.
+    ///
+    /// # Errors
+    /// When they are others.
+    pub fn check_base(&self, adapter: &Adapter) -> Result<(), AdapterError> {
+        let AdapterConfig { base_model_name_or_path, base_model_sha256, .. } = &adapter.config;
+        if base_model_sha256.is_empty()
+            || base_model_sha256 == self.sha256.get_or_init(|| self.checkpoint.sha256())
+        {
+            return Ok(());
+        }
+        let base =
+            base_model_name_or_path.as_ref().map_or("another model".to_owned(), |name| format!("`{name}`"));
+        Err(AdapterError::OtherBase { base })
+    }
+
     /// The files that hold its weights.
     pub fn files(&self) -> Vec<&Path> {
         self.checkpoint.files()
@@ -171,6 +191,7 @@ impl Model {
             lm,
             checkpoint,
             packed: None,
+            sha256: OnceLock::new(),
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Adapters that cannot be served say why, and what could be.
 
-use models::CausalLm;
 use models::adapter::{Adapter, AdapterError, CONFIG_FILE, WEIGHTS_FILE};
 use models::model::open_weights;
+use models::{CausalLm, Model};
 use nn::Weight;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,19 @@ fn an_adapter_of_another_model_is_refused_with_the_layers_there_are() {
         lora.b = Weight::from_f32(vec![f32::NAN; 32 * 4], 32, 4);
     });
     assert!(matches!(error, AdapterError::NotFinite(_)), "{error}");
+}
+
+#[test]
+fn an_adapter_that_tells_its_base_is_used_beside_no_other() {
+    let model = Model::open(&fixture("qwen3-train-base")).unwrap();
+    let mut adapter = Adapter::read(&fixture("lora/adapter")).unwrap();
+    assert!(model.check_base(&adapter).is_ok(), "PEFT tells no hashes");
+    let (checkpoint, _) = open_weights(&fixture("qwen3-train-base")).unwrap();
+    adapter.config.base_model_sha256 = checkpoint.sha256();
+    assert!(model.check_base(&adapter).is_ok());
+    let other = Model::open(&fixture("qwen3-tied")).unwrap();
+    let message = other.check_base(&adapter).unwrap_err().to_string();
+    assert!(message.contains("`qwen3-train-base`") && message.contains("base_model_sha256"), "{message}");
 }
 
 #[test]

@@ -155,12 +155,15 @@ impl Run {
                 max_tokens: recipe.data.max_tokens.min(model.lm.config().context_length),
             },
         )?;
-        let (adapter, parameters) = mark(&recipe, &mut model, &pool)?;
+        let (mut adapter, parameters) = mark(&recipe, &mut model, &pool)?;
         let order = Order::new(dataset.examples.len(), recipe.steps.batch, recipe.seed);
         let schedule = schedule(&recipe, &order);
         let mut optimizer = optimizer(&recipe, &parameters);
         let recompute = recompute(&recipe, &model, &parameters, &optimizer, &dataset)?;
         let base = HashedFile::all(model.files())?;
+        if let Some(config) = &mut adapter {
+            config.base_model_sha256 = base.iter().map(|file| file.sha256.clone()).collect();
+        }
         let data_hash = dataset_hash(&dataset);
         let identity = identity(&recipe, &base, &data_hash);
         let lock = lock(&recipe.output)?;

@@ -32,6 +32,7 @@ fn a_recipe_becomes_an_adapter() {
     assert_eq!(adapter, dir.path().join("out/adapter"));
     let config = std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
     assert!(config.contains("\"peft_type\": \"LORA\"") && config.contains("\"r\": 2"), "{config}");
+    assert!(config.contains("base_model_sha256"), "{config}");
     let metrics = std::fs::read_to_string(dir.path().join("out/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 3);
 }

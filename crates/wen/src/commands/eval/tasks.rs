@@ -132,7 +132,10 @@ impl TaskArgs {
             return Err(NotForChat { path: path.to_owned(), why }.into());
         }
         if let Some(dir) = adapter {
-            let attached = Adapter::read(dir).and_then(|adapter| adapter.attach(&mut model.lm));
+            let attached = Adapter::read(dir).and_then(|adapter| {
+                model.check_base(&adapter)?;
+                adapter.attach(&mut model.lm)
+            });
             attached.with_context(|| format!("cannot use the adapter {}", dir.display()))?;
         }
         let model = loading::pack(model, &self.sizes, &pool)?;
