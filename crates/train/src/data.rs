@@ -1,21 +1,32 @@
-//! Datasets: files to examples, all of them checked before the first step.
+//! Datasets: files to items, all of them checked before the first step.
 
+mod alpaca;
 mod chat;
+mod completion;
+mod contrast;
+mod fault;
+mod files;
+mod forms;
+mod json_array;
+mod loader;
 mod order;
+mod parquet;
+mod preference;
+mod share_gpt;
 mod text;
 
-pub use order::{Order, micro_batches};
+pub use contrast::ends_texts;
+pub use fault::{DataError, LineFault, Place};
+pub use forms::Form;
+pub use order::{Order, Source, micro_batches};
 
-use crate::limits::{MAX_EXAMPLES, MAX_FAULTS_IN_MESSAGE, MAX_LINE_BYTES};
-use crate::objective::Example;
+use crate::objective::{Contrast, Example, Preference};
+use crate::random::Random;
+use crate::recipe::{self, ObjectiveKind};
+use loader::Loader;
 use models::Tokenizer;
 use models::chat::ChatTemplate;
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
-use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What turns text into tokens.
 pub struct Language<'a> {
@@ -25,257 +36,124 @@ pub struct Language<'a> {
     pub template: Option<&'a ChatTemplate>,
     /// The token that ends a text, which plain texts get.
     pub end: Option<u32>,
-    /// Longest example in tokens.
+    /// Longest sequence in tokens.
     pub max_tokens: usize,
 }
 
-/// Examples of some files.
+/// What is learned at once: a text, or texts that are compared.
+pub trait Item: Sized + 'static {
+    /// The objective that learns it.
+    const OBJECTIVE: ObjectiveKind;
+    /// The forms that it comes in.
+    const FORMS: &'static [Form<Self>];
+    /// Its texts.
+    fn sequences(&self) -> Vec<&Example>;
+}
+
+impl Item for Example {
+    const OBJECTIVE: ObjectiveKind = ObjectiveKind::NextToken;
+    const FORMS: &'static [Form<Example>] = forms::OF_EXAMPLES;
+    fn sequences(&self) -> Vec<&Example> {
+        vec![self]
+    }
+}
+
+impl Item for Preference {
+    const OBJECTIVE: ObjectiveKind = ObjectiveKind::Dpo;
+    const FORMS: &'static [Form<Preference>] = forms::OF_PREFERENCES;
+    fn sequences(&self) -> Vec<&Example> {
+        vec![&self.chosen, &self.rejected]
+    }
+}
+
+impl Item for Contrast {
+    const OBJECTIVE: ObjectiveKind = ObjectiveKind::Embedding;
+    const FORMS: &'static [Form<Contrast>] = forms::OF_CONTRASTS;
+    fn sequences(&self) -> Vec<&Example> {
+        self.texts().collect()
+    }
+}
+
+/// The datasets of a run.
 #[derive(Debug, Default)]
-pub struct Dataset {
-    /// In the files' order.
-    pub examples: Vec<Example>,
-    /// Lines that were left out because they are longer than `max_tokens`.
+pub struct Datasets<T> {
+    /// What is learned: the items of all sources, one source after another.
+    pub train: Vec<T>,
+    /// The sources.
+    pub sources: Vec<Source>,
+    /// What is evaluated.
+    pub evaluation: Vec<T>,
+    /// What else there is to say.
+    pub findings: Findings,
+}
+
+/// What was found in datasets besides their items.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// The files that were read, in their order.
+    pub files: Vec<PathBuf>,
+    /// Examples that were left out because they are longer than `max_tokens`.
     pub too_long: Vec<Place>,
-    /// Lines that say what an earlier one says; they are learned all the same.
-    pub duplicates: Vec<Place>,
+    /// Examples that are there before, token for token; they are learned all the same.
+    pub duplicates: Vec<Repeat>,
+    /// Examples that are there before but for capitals, white space and punctuation; they are learned all the same.
+    pub near_duplicates: Vec<Repeat>,
+    /// Examples of the evaluation that are also learned, or there twice, so that their loss says little.
+    pub evaluated_and_learned: Vec<Repeat>,
 }
 
-/// A line of a file.
+/// An example that was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file.
-    pub path: PathBuf,
-    /// Its line, from 1.
-    pub line: usize,
+pub struct Repeat {
+    /// Where it is.
+    pub place: Place,
+    /// Where it was.
+    pub of: Place,
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path.display(), self.line)
-    }
-}
-
-/// What is wrong with a line, and what to do.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LineFault {
-    /// Not JSON of the expected form.
-    #[error("{0}; each line must be one JSON object: {{\"messages\": [...]}} or {{\"text\": \"...\"}}")]
-    Json(String),
-    /// Over the bound.
-    #[error("the line is longer than {MAX_LINE_BYTES} bytes; cut the example into several")]
-    TooLong,
-    /// Bytes that are no text.
-    #[error("the line is not UTF-8; convert the file, for example with iconv -t utf-8")]
-    Utf8,
-    /// A conversation that cannot be learned from.
-    #[error("messages[{message}].{field}: {what}")]
-    Message {
-        /// Which message, from 0.
-        message: usize,
-        /// Its field.
-        field: &'static str,
-        /// What is wrong, and what to do.
-        what: String,
-    },
-    /// Nothing in it carries loss.
-    #[error(
-        "no message is the assistant's, so there is nothing to learn; add the answer, or remove the line"
-    )]
-    NothingToLearn,
-    /// The model has no template.
-    #[error("the model has no chat template, which conversations need; use lines of {{\"text\": \"...\"}}")]
-    NoTemplate,
-    /// The template refuses it.
-    #[error("{0}")]
-    Template(#[from] models::chat::TemplateError),
-    /// The answer's tokens can't be told from the prompt's.
-    #[error(
-        "messages[{0}]: the chat template does not continue its prompt with this answer, token for token; remove white \
-         space at the answer's beginning"
-    )]
-    NotContinued(usize),
-    /// A text without text.
-    #[error("the text is empty; remove the line")]
-    Empty,
-}
-
-/// Why datasets cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A file that cannot be read.
-    #[error("{}: {source}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file of another kind.
-    #[error("{} is neither .jsonl nor .txt; rename or convert it", .0.display())]
-    Kind(PathBuf),
-    /// Lines that can't be learned from.
-    #[error("{}", list(.first, *.count))]
-    Faults {
-        /// The first of them.
-        first: Vec<(Place, LineFault)>,
-        /// How many there are in all.
-        count: usize,
-    },
-    /// More examples than the bound.
-    #[error("there are more than {MAX_EXAMPLES} examples")]
-    TooMany,
-    /// Nothing at all.
-    #[error("the datasets hold no example of at most {max_tokens} tokens ({too_long} are longer)")]
-    Empty {
-        /// The bound.
-        max_tokens: usize,
-        /// Examples over it.
-        too_long: usize,
-    },
-}
-
-fn list(first: &[(Place, LineFault)], count: usize) -> String {
-    let mut text = format!("{count} line{} can't be learned from:", if count == 1 { "" } else { "s" });
-    for (place, fault) in first {
-        text.push_str(&format!("\n  {place}: {fault}"));
-    }
-    if count > first.len() {
-        text.push_str(&format!("\n  and {} more", count - first.len()));
-    }
-    text
-}
-
-/// Reads datasets: `.jsonl` with conversations (`messages`, as OpenAI's fine-tuning files) or texts (`text`) line by line,
-/// and `.txt`, whose whole content is one text.
+/// Reads the datasets of a recipe. What `eval_share` holds out follows from `seed`.
 ///
 /// # Errors
 /// When a file can't be read, and with every line that can't be learned from.
-pub fn load(paths: &[PathBuf], language: &Language<'_>) -> Result<Dataset, DataError> {
-    let mut reader = Loader {
-        language,
-        dataset: Dataset::default(),
-        seen: Default::default(),
-        faults: Vec::new(),
-        count: 0,
-    };
-    for path in paths {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("jsonl") => reader.json_lines(path)?,
-            Some("txt") => reader.plain(path)?,
-            _ => return Err(DataError::Kind(path.clone())),
-        }
+pub fn load<T: Item>(
+    data: &recipe::Data,
+    seed: u64,
+    language: &Language<'_>,
+) -> Result<Datasets<T>, DataError> {
+    let mut loader = Loader::new(language);
+    let mut read = Vec::new();
+    for (files, weight) in data.sources() {
+        read.push((loader.read::<T>(files)?, weight));
     }
-    let Loader { dataset, faults, count, .. } = reader;
-    if count > 0 {
-        return Err(DataError::Faults { first: faults, count });
+    loader.evaluation();
+    let mut evaluation = loader.read(&data.eval)?;
+    let findings = loader.finish()?;
+    let (mut train, mut sources) = (Vec::new(), Vec::new());
+    for (number, (mut items, weight)) in read.into_iter().enumerate() {
+        evaluation.extend(hold_out(&mut items, data.eval_share, seed, number)?);
+        sources.push(Source { items: items.len(), weight });
+        train.extend(items);
     }
-    if dataset.examples.is_empty() {
-        return Err(DataError::Empty { max_tokens: language.max_tokens, too_long: dataset.too_long.len() });
-    }
-    Ok(dataset)
+    Ok(Datasets { train, sources, evaluation, findings })
 }
 
-struct Loader<'a> {
-    language: &'a Language<'a>,
-    dataset: Dataset,
-    /// Hashes of the examples' tokens.
-    seen: HashSet<[u8; 32]>,
-    faults: Vec<(Place, LineFault)>,
-    count: usize,
-}
-
-impl Loader<'_> {
-    fn json_lines(&mut self, path: &Path) -> Result<(), DataError> {
-        let failed = |source| DataError::File { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
-        let mut bytes = Vec::new();
-        for line in 1.. {
-            bytes.clear();
-            let read =
-                (&mut file).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut bytes).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            let place = Place { path: path.to_owned(), line };
-            if read > MAX_LINE_BYTES {
-                self.fault(place, LineFault::TooLong);
-                // what follows on this line would be taken for lines
-                break;
-            }
-            let Ok(text) = std::str::from_utf8(&bytes) else {
-                self.fault(place, LineFault::Utf8);
-                continue;
-            };
-            if text.trim().is_empty() {
-                continue;
-            }
-            match line_examples(text, self.language) {
-                Ok(examples) => self.add(place, examples)?,
-                Err(fault) => self.fault(place, fault),
-            }
-        }
-        Ok(())
+/// Takes a share of the items of source `number` away, at least one, and in the order that they have.
+fn hold_out<T>(items: &mut Vec<T>, share: f64, seed: u64, number: usize) -> Result<Vec<T>, DataError> {
+    if share == 0.0 {
+        return Ok(Vec::new());
     }
-
-    fn plain(&mut self, path: &Path) -> Result<(), DataError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| DataError::File { path: path.to_owned(), source })?;
-        let place = Place { path: path.to_owned(), line: 1 };
-        match text::examples(&text, self.language) {
-            Ok(examples) => self.add(place, examples),
-            Err(fault) => {
-                self.fault(place, fault);
-                Ok(())
-            }
-        }
+    let count = ((items.len() as f64 * share).round() as usize).max(1);
+    if count >= items.len() {
+        return Err(DataError::NothingLeft { share, examples: items.len() });
     }
-
-    fn add(&mut self, place: Place, examples: Vec<Example>) -> Result<(), DataError> {
-        for example in examples {
-            if example.tokens().len() > self.language.max_tokens {
-                self.dataset.too_long.push(place.clone());
-                continue;
-            }
-            if !self.seen.insert(hash(example.tokens())) {
-                self.dataset.duplicates.push(place.clone());
-            }
-            if self.dataset.examples.len() == MAX_EXAMPLES {
-                return Err(DataError::TooMany);
-            }
-            self.dataset.examples.push(example);
-        }
-        Ok(())
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    Random::new(seed, "evaluation", number as u64).shuffle(&mut order);
+    let mut held = vec![false; items.len()];
+    order[..count].iter().for_each(|&i| held[i] = true);
+    let (mut kept, mut out) = (Vec::new(), Vec::new());
+    for (item, held) in std::mem::take(items).into_iter().zip(held) {
+        if held { out.push(item) } else { kept.push(item) }
     }
-
-    fn fault(&mut self, place: Place, fault: LineFault) {
-        if self.faults.len() < MAX_FAULTS_IN_MESSAGE {
-            self.faults.push((place, fault));
-        }
-        self.count += 1;
-    }
-}
-
-fn hash(tokens: &[u32]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
-    hash.finalize().into()
-}
-
-/// A line of either form.
-#[derive(serde::Deserialize)]
-struct Line {
-    messages: Option<Vec<chat::Message>>,
-    #[serde(default)]
-    tools: Vec<serde_json::Value>,
-    text: Option<String>,
-}
-
-fn line_examples(line: &str, language: &Language<'_>) -> Result<Vec<Example>, LineFault> {
-    let line: Line = serde_json::from_str(line).map_err(|error| LineFault::Json(error.to_string()))?;
-    match (line.messages, line.text) {
-        (Some(messages), None) => chat::examples(messages, line.tools, language),
-        (None, Some(text)) => text::examples(&text, language),
-        (None, None) => Err(LineFault::Json("it has neither `messages` nor `text`".to_owned())),
-        (Some(_), Some(_)) => Err(LineFault::Json("it has both `messages` and `text`".to_owned())),
-    }
+    *items = kept;
+    Ok(out)
 }

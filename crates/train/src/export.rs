@@ -1,5 +1,7 @@
 //! A trained model as a plain checkpoint.
 
+pub mod embedding;
+
 use half::{bf16, f16};
 use models::CausalLm;
 use models::checkpoint::FileError;

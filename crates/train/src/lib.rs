@@ -14,8 +14,10 @@ pub mod optimizer;
 pub mod parameters;
 pub mod random;
 pub mod recipe;
+pub mod reference;
 pub mod run;
 pub mod schedule;
+pub mod task;
 pub mod tensorboard;
 
 pub use objective::Example;
@@ -24,3 +26,4 @@ pub use parameters::{LoraTargets, Parameters, TargetError};
 pub use recipe::Recipe;
 pub use run::Run;
 pub use schedule::Schedule;
+pub use task::Task;

@@ -3,6 +3,12 @@
 //! Examples are computed together as packed sequences, each of which sees only itself. Logits are made for the positions
 //! that carry loss alone.
 
+mod contrast;
+mod preference;
+
+pub use contrast::{Contrast, ContrastResult, InfoNce, Passes, Pooling};
+pub use preference::{Dpo, PairResult, Preference, PreferenceLoss, Reference};
+
 use models::CausalLm;
 use nn::{Batch, Context, DType, Gradients, KvCache, Tensor, ops};
 
@@ -10,10 +16,12 @@ use nn::{Batch, Context, DType, Gradients, KvCache, Tensor, ops};
 const BLOCK_TOKENS: usize = 32;
 
 /// A sequence, and which of its tokens are to be learned from those before them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     tokens: Vec<u32>,
     learned: Vec<bool>,
+    /// How much each token counts; empty where all that are learned count alike.
+    weights: Vec<f32>,
 }
 
 impl Example {
@@ -26,7 +34,26 @@ impl Example {
         if let Some(first) = learned.first_mut() {
             *first = false;
         }
-        Example { tokens, learned }
+        Example { tokens, learned, weights: Vec::new() }
+    }
+
+    /// A sequence of `tokens`, each of which counts in the loss as much as its weight: 0 does not.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn weighted(tokens: Vec<u32>, weights: Vec<f32>) -> Example {
+        let learned = weights.iter().map(|&weight| weight != 0.0).collect();
+        let mut example = Example::new(tokens, learned);
+        if weights.iter().any(|&weight| weight != 0.0 && weight != 1.0) {
+            example.weights = weights;
+        }
+        example
+    }
+
+    /// A sequence of which nothing is foretold.
+    pub fn read(tokens: Vec<u32>) -> Example {
+        let learned = vec![false; tokens.len()];
+        Example::new(tokens, learned)
     }
 
     /// Its tokens.
@@ -43,6 +70,19 @@ impl Example {
     pub fn marks(&self) -> &[bool] {
         &self.learned
     }
+
+    /// How much the token `i` counts, from 0 to 1.
+    pub fn weight_of(&self, i: usize) -> f32 {
+        match self.learned[i] {
+            true => self.weights.get(i).copied().unwrap_or(1.0),
+            false => 0.0,
+        }
+    }
+
+    /// How much all its tokens count together.
+    pub fn weight(&self) -> f64 {
+        (0..self.tokens.len()).map(|i| f64::from(self.weight_of(i))).sum()
+    }
 }
 
 /// The positions of some examples that carry loss.
@@ -55,12 +95,17 @@ struct Positions {
     counts: Vec<usize>,
 }
 
-/// The hidden states of `examples` that predict a learned token.
-fn forward(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Positions {
+/// Hidden states `[tokens, hidden]` of all examples, one after another.
+fn hidden_states(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Tensor {
     let batch = Batch::packed(examples.iter().map(|e| e.tokens()), BLOCK_TOKENS);
     let shape = lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, batch.blocks());
     let mut cache = KvCache::passing(shape).expect("address space for one layer of a batch");
-    let hidden = lm.forward(cx, &batch, &mut cache);
+    lm.forward(cx, &batch, &mut cache)
+}
+
+/// The hidden states of `examples` that predict a learned token.
+fn forward(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Positions {
+    let hidden = hidden_states(cx, lm, examples);
     let (mut rows, mut tokens, mut start) = (Vec::new(), Vec::new(), 0);
     for example in examples {
         for (i, _) in example.learned.iter().enumerate().filter(|(_, learned)| **learned) {
@@ -81,14 +126,14 @@ pub fn log_probs(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Vec<Vec<
     positions.split(&found)
 }
 
-/// The sum of the cross-entropy of all learned tokens of `examples`, in nats; the gradient of that sum divided by `total`
-/// is added to `gradients`. `total` is the number of learned tokens of the whole step, of which these examples may be a
-/// part. `cx` must record.
+/// The sum of the cross-entropy of all learned tokens of `examples`, each times its weight, in nats; the gradient of that
+/// sum divided by `total` is added to `gradients`. `total` is the weight of the whole step, of which these examples may be
+/// a part. `cx` must record.
 pub fn next_token(
     cx: &Context,
     lm: &CausalLm,
     examples: &[&Example],
-    total: usize,
+    total: f64,
     gradients: &mut Gradients,
 ) -> f64 {
     let Positions { hidden, tokens, .. } = forward(cx, lm, examples);
@@ -96,125 +141,29 @@ pub fn next_token(
         cx.discard();
         return 0.0;
     }
-    let factors = vec![-1.0 / total as f32; tokens.len()];
+    let weights = weights(examples);
+    let factors: Vec<f32> = weights.iter().map(|weight| -weight / total as f32).collect();
     let (found, dhidden) = ops::log_probs_backward(cx, &hidden, lm.head(), &tokens, &factors, gradients);
     cx.backward(vec![(hidden, dhidden)], gradients);
-    -found.iter().map(|&l| f64::from(l)).sum::<f64>()
+    weighted_sum(&found, &weights)
 }
 
-/// Direct preference optimisation (arXiv:2305.18290).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dpo {
-    /// How far the policy may go from the reference: less for larger values.
-    pub beta: f64,
-    /// Which loss of the pair's margin.
-    pub loss: PreferenceLoss,
+/// The sum that [`next_token`] returns, without its gradient.
+pub fn cross_entropy(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> f64 {
+    weighted_sum(&log_probs(cx, lm, examples).concat(), &weights(examples))
 }
 
-/// A loss of the margin by which the policy prefers the chosen answer more than the reference does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum PreferenceLoss {
-    /// `-(1 - s) ln σ(β h) - s ln σ(-β h)` with the margin `h` of summed logarithms; `s` is the share of pairs that are
-    /// assumed to be the wrong way round.
-    Sigmoid {
-        /// `s`.
-        label_smoothing: f64,
-    },
-    /// `(h - 1 / 2β)²` with the margin of logarithms averaged over an answer's tokens (arXiv:2310.12036).
-    Ipo,
+/// The weights of all learned tokens.
+fn weights(examples: &[&Example]) -> Vec<f32> {
+    let of = |example: &&Example| {
+        let weights = (0..example.tokens.len()).map(|i| example.weight_of(i));
+        weights.filter(|weight| *weight != 0.0).collect::<Vec<_>>()
+    };
+    examples.iter().flat_map(of).collect()
 }
 
-/// A prompt with two answers, and what the reference thinks of them.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    /// The better answer.
-    pub chosen: Example,
-    /// The worse one.
-    pub rejected: Example,
-    /// Sum of the logarithms of the chosen answer's tokens by the reference model.
-    pub reference_chosen: f64,
-    /// The same of the rejected answer.
-    pub reference_rejected: f64,
-}
-
-/// What a step found of a pair.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PairResult {
-    /// Sum of the logarithms of the chosen answer's tokens.
-    pub chosen: f64,
-    /// The same of the rejected answer.
-    pub rejected: f64,
-    /// `β (chosen - reference)`.
-    pub chosen_reward: f64,
-    /// The same of the rejected answer.
-    pub rejected_reward: f64,
-    /// The pair's loss.
-    pub loss: f64,
-}
-
-impl Dpo {
-    /// The loss of each pair; the gradient of their sum divided by `total`, the pairs of the whole step, is added to
-    /// `gradients`. `cx` must record.
-    pub fn step(
-        &self,
-        cx: &Context,
-        lm: &CausalLm,
-        pairs: &[&Pair],
-        total: usize,
-        gradients: &mut Gradients,
-    ) -> Vec<PairResult> {
-        let examples: Vec<&Example> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
-        let positions = forward(cx, lm, &examples);
-        let found = ops::log_probs(cx, &positions.hidden, lm.head(), &positions.tokens);
-        let mut factors = Vec::with_capacity(found.len());
-        let answers = positions.split(&found);
-        let results = pairs.iter().zip(answers.chunks_exact(2)).map(|(pair, answers)| {
-            let [chosen, rejected] = [0, 1].map(|i| answers[i].iter().map(|&l| f64::from(l)).sum::<f64>());
-            let lens = [0, 1].map(|i| answers[i].len().max(1) as f64);
-            let (loss, slopes) = self.loss(pair, [chosen, rejected], lens);
-            for (answer, slope) in answers.iter().zip(slopes) {
-                factors.extend(std::iter::repeat_n((slope / total as f64) as f32, answer.len()));
-            }
-            PairResult {
-                chosen,
-                rejected,
-                chosen_reward: self.beta * (chosen - pair.reference_chosen),
-                rejected_reward: self.beta * (rejected - pair.reference_rejected),
-                loss,
-            }
-        });
-        let results = results.collect();
-        let Positions { hidden, tokens, .. } = positions;
-        let (_, dhidden) = ops::log_probs_backward(cx, &hidden, lm.head(), &tokens, &factors, gradients);
-        cx.backward(vec![(hidden, dhidden)], gradients);
-        results
-    }
-
-    /// The loss of a pair, and its derivatives by each token's logarithm in the chosen and the rejected answer.
-    fn loss(&self, pair: &Pair, [chosen, rejected]: [f64; 2], lens: [f64; 2]) -> (f64, [f64; 2]) {
-        let beta = self.beta;
-        let (chosen, rejected) = (chosen - pair.reference_chosen, rejected - pair.reference_rejected);
-        match self.loss {
-            PreferenceLoss::Sigmoid { label_smoothing: s } => {
-                let h = beta * (chosen - rejected);
-                let slope = beta * (s * sigmoid(h) - (1.0 - s) * sigmoid(-h));
-                (-(1.0 - s) * log_sigmoid(h) - s * log_sigmoid(-h), [slope, -slope])
-            }
-            PreferenceLoss::Ipo => {
-                let off = chosen / lens[0] - rejected / lens[1] - 1.0 / (2.0 * beta);
-                (off * off, [2.0 * off / lens[0], -2.0 * off / lens[1]])
-            }
-        }
-    }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn log_sigmoid(x: f64) -> f64 {
-    // of the two forms the one whose exponential does not overflow
-    if x >= 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() }
+fn weighted_sum(log_probs: &[f32], weights: &[f32]) -> f64 {
+    -log_probs.iter().zip(weights).map(|(&l, &weight)| f64::from(l) * f64::from(weight)).sum::<f64>()
 }
 
 impl Positions {

@@ -1,7 +1,11 @@
 //! What a run is to do, as TOML.
 
+mod keys;
+
+use keys::{distance, keys, set};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 /// A run. Every field has a default but the model, the datasets and the directory to write to.
@@ -16,8 +20,10 @@ pub struct Recipe {
     pub seed: u64,
     /// Processor threads; 0 takes all.
     pub threads: usize,
-    /// What is learned.
+    /// What is learned from.
     pub data: Data,
+    /// What is learned from it.
+    pub objective: ObjectiveSettings,
     /// What of the model is trained.
     pub method: Method,
     /// How long, and in which parts.
@@ -26,14 +32,91 @@ pub struct Recipe {
     pub optimizer: OptimizerSettings,
 }
 
-/// What is learned.
+/// What is learned from. Files are `.jsonl`, `.json`, `.parquet` or `.txt`; directories and patterns stand for the files in
+/// them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Data {
-    /// `.jsonl` and `.txt` files.
+    /// Files, directories and patterns.
     pub train: Vec<PathBuf>,
-    /// Longest example in tokens; longer ones are left out, and counted.
+    /// Several datasets by weight, in place of `train`.
+    pub mix: Vec<Mix>,
+    /// Files that are evaluated and not learned.
+    pub eval: Vec<PathBuf>,
+    /// Share of the examples that is evaluated and not learned.
+    pub eval_share: f64,
+    /// Longest sequence in tokens; examples with longer ones are left out, and counted.
     pub max_tokens: usize,
+}
+
+/// A dataset of a mixture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mix {
+    /// Files, directories and patterns.
+    pub files: Vec<PathBuf>,
+    /// How often its examples come, in proportion to those of the other datasets.
+    pub weight: f64,
+}
+
+/// What is learned from the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObjectiveSettings {
+    /// `next_token`, `dpo` or `embedding`.
+    pub kind: ObjectiveKind,
+    /// DPO: how far the model may go from what it was: less for larger values.
+    pub beta: f64,
+    /// DPO: share of pairs that are assumed to be the wrong way round.
+    pub label_smoothing: f64,
+    /// DPO: `sigmoid` or `ipo`.
+    pub loss: PreferenceKind,
+    /// Embedding: how sharp the nearest document is told from the others; cosines are divided by it.
+    pub temperature: f64,
+    /// Embedding: whether a text's vector is that of its `last` token, or the `mean` of all.
+    pub pooling: PoolingKind,
+}
+
+/// What can be learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveKind {
+    /// Texts, and the assistant's answers in conversations.
+    NextToken,
+    /// Which of two answers is better.
+    Dpo,
+    /// Which document answers a query.
+    Embedding,
+}
+
+impl fmt::Display for ObjectiveKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ObjectiveKind::NextToken => "next_token",
+            ObjectiveKind::Dpo => "dpo",
+            ObjectiveKind::Embedding => "embedding",
+        })
+    }
+}
+
+/// Losses of preferences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceKind {
+    /// DPO's own.
+    Sigmoid,
+    /// Identity preference optimisation.
+    Ipo,
+}
+
+/// How a text's hidden states become its vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolingKind {
+    /// The last token's.
+    Last,
+    /// The mean of all.
+    Mean,
 }
 
 /// What of the model is trained.
@@ -88,7 +171,7 @@ pub struct Steps {
     pub epochs: usize,
     /// Steps at most; 0 is as many as the epochs have.
     pub at_most: usize,
-    /// Examples of a step.
+    /// Examples of a step. For an embedding each query stands against the documents of all others in it.
     pub batch: usize,
     /// Tokens that are computed at once: more take more memory, and change nothing else.
     pub part_tokens: usize,
@@ -96,6 +179,8 @@ pub struct Steps {
     pub recompute: Recompute,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
+    /// Steps between two evaluations; there is one at the end besides.
+    pub evaluate_every: usize,
     /// Checkpoints that are kept.
     pub keep: usize,
 }
@@ -118,7 +203,7 @@ pub enum Recompute {
 pub struct OptimizerSettings {
     /// `adamw`, `adamw8bit` or `muon`.
     pub kind: OptimizerKind,
-    /// The highest learning rate; 0 takes 2e-4 for `lora` and 2e-5 for `full`.
+    /// The highest learning rate; 0 takes 2e-4 for `lora` and 2e-5 for `full`, and a tenth of it for DPO.
     pub learning_rate: f64,
     /// `constant`, `linear` or `cosine`.
     pub schedule: ScheduleKind,
@@ -170,6 +255,7 @@ impl Default for Recipe {
             seed: 0,
             threads: 0,
             data: Data::default(),
+            objective: ObjectiveSettings::default(),
             method: Method::default(),
             steps: Steps::default(),
             optimizer: OptimizerSettings::default(),
@@ -179,7 +265,36 @@ impl Default for Recipe {
 
 impl Default for Data {
     fn default() -> Data {
-        Data { train: Vec::new(), max_tokens: 2048 }
+        Data { train: Vec::new(), mix: Vec::new(), eval: Vec::new(), eval_share: 0.0, max_tokens: 2048 }
+    }
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix { files: Vec::new(), weight: 1.0 }
+    }
+}
+
+impl Default for ObjectiveSettings {
+    fn default() -> ObjectiveSettings {
+        ObjectiveSettings {
+            kind: ObjectiveKind::NextToken,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            loss: PreferenceKind::Sigmoid,
+            temperature: 0.05,
+            pooling: PoolingKind::Last,
+        }
+    }
+}
+
+impl Data {
+    /// The datasets that are learned, each with its weight.
+    pub fn sources(&self) -> Vec<(&[PathBuf], f64)> {
+        match &self.mix[..] {
+            [] => vec![(&self.train, 1.0)],
+            mix => mix.iter().map(|mix| (&mix.files[..], mix.weight)).collect(),
+        }
     }
 }
 
@@ -207,6 +322,7 @@ impl Default for Steps {
             part_tokens: 2048,
             recompute: Recompute::Auto,
             checkpoint_every: 100,
+            evaluate_every: 100,
             keep: 2,
         }
     }
@@ -259,6 +375,11 @@ pub enum RecipeError {
     /// A key that must be given.
     #[error("the recipe has no `{0}`, which says {1}")]
     Missing(&'static str, &'static str),
+    /// Keys of which only one can count.
+    #[error(
+        "the recipe has both data.train and data.mix; give the files of data.train as another [[data.mix]]"
+    )]
+    TrainAndMix,
 }
 
 impl Recipe {
@@ -268,15 +389,26 @@ impl Recipe {
     /// # Errors
     /// When a key does not exist, or a value can't be.
     pub fn parse(text: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
-        let mut table: toml::Table =
+        let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| RecipeError::Toml(e.to_string()))?;
+        let mut table = toml::Value::Table(table);
         for setting in settings {
             let (key, value) =
                 setting.split_once('=').ok_or_else(|| RecipeError::NotAssignment(setting.clone()))?;
-            set(&mut table, key.trim(), value.trim());
+            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            let value = parsed.unwrap_or_else(|| toml::Value::String(value.trim().to_owned()));
+            let path: Vec<&str> = key.trim().split('.').collect();
+            set(&mut table, &path, value);
         }
-        let known = keys(&toml::Table::try_from(Recipe::default()).expect("plain values"), "");
-        if let Some(key) = keys(&table, "").into_iter().find(|key| !known.contains(key)) {
+        let known = Recipe::keys();
+        // a value in a section's place is not an unknown key, but of the wrong type
+        let section = |key: &str| {
+            let within =
+                |known: &String| known.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
+            known.iter().any(within)
+        };
+        let written = keys(&table, "");
+        if let Some(key) = written.into_iter().find(|key| !known.contains(key) && !section(key)) {
             let nearest = known.iter().min_by_key(|known| distance(known, &key));
             let nearest = nearest.cloned().unwrap_or_default();
             return Err(RecipeError::UnknownKey { key, nearest });
@@ -287,6 +419,13 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// All keys that exist, with dots; those in lists of sections as in `data.mix[].files`.
+    fn keys() -> BTreeSet<String> {
+        let mut every = Recipe::default();
+        every.data.mix.push(Mix::default());
+        keys(&toml::Value::try_from(every).expect("plain values"), "")
+    }
+
     fn validate(&self) -> Result<(), RecipeError> {
         let missing = |key, says| Err(RecipeError::Missing(key, says));
         if self.model.as_os_str().is_empty() {
@@ -295,8 +434,13 @@ impl Recipe {
         if self.output.as_os_str().is_empty() {
             return missing("output", "which directory to write to");
         }
-        if self.data.train.is_empty() {
-            return missing("data.train", "which .jsonl or .txt files to learn");
+        match (self.data.train.is_empty(), self.data.mix.is_empty()) {
+            (true, true) => return missing("data.train", "which files to learn"),
+            (false, false) => return Err(RecipeError::TrainAndMix),
+            _ => {}
+        }
+        if self.data.mix.iter().any(|mix| mix.files.is_empty()) {
+            return missing("data.mix[].files", "which files a dataset of the mixture has");
         }
         let counts = [
             ("data.max_tokens", self.data.max_tokens, 1 << 20),
@@ -305,6 +449,7 @@ impl Recipe {
             ("steps.batch", self.steps.batch, 1 << 20),
             ("steps.part_tokens", self.steps.part_tokens, 1 << 20),
             ("steps.checkpoint_every", self.steps.checkpoint_every, usize::MAX),
+            ("steps.evaluate_every", self.steps.evaluate_every, usize::MAX),
             ("steps.keep", self.steps.keep, 1000),
         ];
         if let Some((key, found, _)) =
@@ -326,6 +471,7 @@ impl Recipe {
             ("optimizer.beta2", o.beta2),
             ("optimizer.momentum", o.momentum),
             ("method.dropout", f64::from(self.method.dropout)),
+            ("data.eval_share", self.data.eval_share),
         ];
         if let Some((key, found)) = shares.into_iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
             return Err(RecipeError::Value { key, found: found.to_string(), expected: "from 0 to below 1" });
@@ -336,59 +482,31 @@ impl Recipe {
             ("optimizer.max_norm", o.max_norm),
             ("method.alpha", self.method.alpha),
         ];
-        match sizes.into_iter().find(|(_, size)| !(size.is_finite() && *size >= 0.0)) {
-            Some((key, found)) => {
-                Err(RecipeError::Value { key, found: found.to_string(), expected: "0 or above" })
-            }
-            None => Ok(()),
+        if let Some((key, found)) = sizes.into_iter().find(|(_, size)| !(size.is_finite() && *size >= 0.0)) {
+            return Err(RecipeError::Value { key, found: found.to_string(), expected: "0 or above" });
         }
+        self.validate_objective()
     }
-}
 
-/// Sets the value at a key with dots.
-fn set(table: &mut toml::Table, key: &str, value: &str) {
-    let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    match key.split_once('.') {
-        None => drop(table.insert(key.to_owned(), value)),
-        Some((section, rest)) => {
-            let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            if !section.is_table() {
-                *section = toml::Value::Table(toml::Table::new());
-            }
-            if let Some(section) = section.as_table_mut() {
-                section.insert(rest.to_owned(), value);
-            }
+    fn validate_objective(&self) -> Result<(), RecipeError> {
+        let o = &self.objective;
+        let weights = self.data.mix.iter().map(|mix| ("data.mix[].weight", mix.weight));
+        let positive = [("objective.beta", o.beta), ("objective.temperature", o.temperature)];
+        let mut sizes = positive.into_iter().chain(weights);
+        if let Some((key, found)) = sizes.find(|(_, size)| !(size.is_finite() && *size > 0.0)) {
+            return Err(RecipeError::Value { key, found: found.to_string(), expected: "above 0" });
         }
-    }
-}
-
-/// The keys of all values, with dots.
-fn keys(table: &toml::Table, prefix: &str) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for (key, value) in table {
-        match value {
-            toml::Value::Table(inner) if prefix.is_empty() => all.extend(keys(inner, &format!("{key}."))),
-            _ => drop(all.insert(format!("{prefix}{key}"))),
+        if !(0.0..0.5).contains(&o.label_smoothing) {
+            let (key, found) = ("objective.label_smoothing", o.label_smoothing.to_string());
+            return Err(RecipeError::Value { key, found, expected: "from 0 to below 0.5" });
         }
-    }
-    all
-}
-
-/// How many letters must change to make one of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        if o.kind == ObjectiveKind::Embedding && self.steps.batch < 2 {
+            let (key, found) = ("steps.batch", self.steps.batch.to_string());
+            let expected = "at least 2 for an embedding, whose queries stand against each other's documents";
+            return Err(RecipeError::Value { key, found, expected });
         }
+        Ok(())
     }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -414,7 +532,23 @@ mod tests {
         assert_eq!(recipe, Recipe { model, output, data, ..Recipe::default() });
         assert_eq!(recipe.data.max_tokens, Data::default().max_tokens);
         let written: toml::Table = text.parse().unwrap();
-        assert_eq!(keys(&written, ""), keys(&toml::Table::try_from(Recipe::default()).unwrap(), ""));
+        // a mixture takes the place of `train`, and has a recipe of its own
+        let expected = Recipe::keys().into_iter().filter(|key| !key.starts_with("data.mix"));
+        assert!(keys(&toml::Value::Table(written), "").into_iter().eq(expected));
+    }
+
+    #[test]
+    fn the_other_recipes_can_be_followed() {
+        for (text, kind) in [
+            (include_str!("../../../recipes/dpo.toml"), ObjectiveKind::Dpo),
+            (include_str!("../../../recipes/embedding.toml"), ObjectiveKind::Embedding),
+            (include_str!("../../../recipes/pretrain.toml"), ObjectiveKind::NextToken),
+        ] {
+            assert_eq!(Recipe::parse(text, &[]).unwrap().objective.kind, kind);
+        }
+        let text = include_str!("../../../recipes/pretrain.toml");
+        let recipe = Recipe::parse(text, &["data.mix.1.weight=0.5".to_owned()]).unwrap();
+        assert_eq!(recipe.data.sources()[1].1, 0.5);
     }
 
     #[test]
@@ -433,5 +567,41 @@ mod tests {
         assert!(parse("", "optimizer.kind=muon").contains("adamw or adamw8bit for an adapter"));
         assert!(parse("", "steps.epochs").contains("not `key=value`"));
         assert!(Recipe::parse("", &[]).unwrap_err().to_string().contains("no `model`"));
+    }
+
+    #[test]
+    fn keys_in_lists_and_deep_settings_are_known_by_name_as_well() {
+        let parse = |text: &str, setting: &str| {
+            let text = format!("model = 'm'\noutput = 'o'\n{text}");
+            Recipe::parse(&text, &[setting.to_owned()]).unwrap_err().to_string()
+        };
+        let mix = "[[data.mix]]\nfiles = ['a']\n[[data.mix]]\nfiles = ['b']\n";
+        for (text, setting, words) in [
+            (
+                "[[data.mix]]\nfile = ['a']",
+                "seed=1",
+                "`data.mix[].file`, which does not exist; the nearest that does is `data.mix[].files`",
+            ),
+            (mix, "data.mix.1.wieght=2", "the nearest that does is `data.mix[].weight`"),
+            (mix, "data.mix.1.weight=0", "data.mix[].weight is 0, but must be above 0"),
+            (mix, "data.train=['c']", "both data.train and data.mix"),
+            ("[[data.mix]]\nweight = 1", "seed=1", "no `data.mix[].files`"),
+            ("", "data=3", "invalid type: integer `3`"),
+            (
+                "",
+                "data.train.x=3",
+                "`data.train.x`, which does not exist; the nearest that does is `data.train`",
+            ),
+            ("[data]\ntrain = ['a']", "objective.kind=dop", "unknown variant `dop`"),
+            ("[data]\ntrain = ['a']", "objective.label_smoothing=0.5", "from 0 to below 0.5"),
+            (
+                "[data]\ntrain = ['a']\n[objective]\nkind = 'embedding'",
+                "steps.batch=1",
+                "at least 2 for an embedding",
+            ),
+        ] {
+            let found = parse(text, setting);
+            assert!(found.contains(words), "{text} {setting}: {found}");
+        }
     }
 }

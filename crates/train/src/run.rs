@@ -12,15 +12,17 @@ pub use fault::Fault;
 pub use metrics::{Metrics, StepReport};
 
 use crate::checkpoint::{self, CheckpointError, Progress};
-use crate::data::{self, DataError, Dataset, Language, Order, micro_batches};
-use crate::export::write_model;
+use crate::data::{DataError, Language, Order};
+use crate::export::{self, write_model};
 use crate::memory::{Demand, Sizes, TooLittleMemory};
-use crate::objective::{self, Example};
+use crate::objective::Passes;
 use crate::optimizer::{AdamW, Muon, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
 use crate::random::Random;
-use crate::recipe::{Kind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
+use crate::recipe::{Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
+use crate::reference;
 use crate::schedule::{Decay, Schedule};
+use crate::task::Task;
 use cost::Meter;
 use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
@@ -123,7 +125,7 @@ pub struct Run {
     adapter: Option<AdapterConfig>,
     parameters: Parameters,
     optimizer: Optimizer,
-    dataset: Dataset,
+    task: Task,
     order: Order,
     schedule: Schedule,
     /// Whether activations are computed again.
@@ -146,25 +148,23 @@ impl Run {
         let mut model = Model::open(&recipe.model)?;
         let threads = if recipe.threads == 0 { Pool::default_threads() } else { recipe.threads };
         let pool = Arc::new(Pool::new(threads));
-        let dataset = data::load(
-            &recipe.data.train,
-            &Language {
-                tokenizer: &model.tokenizer,
-                template: model.chat_template.as_ref(),
-                end: model.generation.eos_token_ids.first().copied(),
-                max_tokens: recipe.data.max_tokens.min(model.lm.config().context_length),
-            },
-        )?;
+        let language = Language {
+            tokenizer: &model.tokenizer,
+            template: model.chat_template.as_ref(),
+            end: model.generation.eos_token_ids.first().copied(),
+            max_tokens: recipe.data.max_tokens.min(model.lm.config().context_length),
+        };
+        let task = Task::read(&recipe, &language)?;
         let (mut adapter, parameters) = mark(&recipe, &mut model, &pool)?;
-        let order = Order::new(dataset.examples.len(), recipe.steps.batch, recipe.seed);
+        let order = task.order(recipe.steps.batch, recipe.seed);
         let schedule = schedule(&recipe, &order);
         let mut optimizer = optimizer(&recipe, &parameters);
-        let recompute = recompute(&recipe, &model, &parameters, &optimizer, &dataset)?;
+        let recompute = recompute(&recipe, &model, &parameters, &optimizer, &task)?;
         let base = HashedFile::all(model.files())?;
         if let Some(config) = &mut adapter {
             config.base_model_sha256 = base.iter().map(|file| file.sha256.clone()).collect();
         }
-        let data_hash = dataset_hash(&dataset);
+        let data_hash = task_hash(&task);
         let identity = identity(&recipe, &base, &data_hash);
         let lock = lock(&recipe.output)?;
         let dir = recipe.output.join("checkpoints");
@@ -178,7 +178,7 @@ impl Run {
             adapter,
             parameters,
             optimizer,
-            dataset,
+            task,
             order,
             schedule,
             recompute,
@@ -189,9 +189,9 @@ impl Run {
         })
     }
 
-    /// The examples, and what was left out of the datasets.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    /// What is learned, and what was left out of it.
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 
     /// The trained parameters.
@@ -229,6 +229,9 @@ impl Run {
     }
 
     fn go_on(&mut self, stop: &AtomicBool, report: &mut dyn FnMut(&StepReport)) -> Result<Outcome, RunError> {
+        if !self.refer(stop)? {
+            return Ok(Outcome::Stopped(self.done));
+        }
         let cx = Context::recording(self.pool.clone()).recomputing(self.recompute);
         let mut gradients = Gradients::new();
         let mut metrics = Metrics::open(&self.recipe.output, self.done)?;
@@ -239,6 +242,7 @@ impl Run {
             meter.add(found.tokens, found.learned_tokens);
             let pace = meter.seconds() / (self.done - first) as f64;
             found.seconds_left = pace * (self.total_steps() - self.done) as f64;
+            self.evaluate(stop, &mut found);
             metrics.write(&found)?;
             report(&found);
             let stopped = stop.load(Ordering::Relaxed);
@@ -256,20 +260,17 @@ impl Run {
     /// The next step.
     fn step(&mut self, cx: &Context, gradients: &mut Gradients) -> Result<StepReport, RunError> {
         let (step, started) = (self.done, Instant::now());
-        let examples: Vec<&Example> =
-            self.order.step(step).into_iter().map(|i| &self.dataset.examples[i]).collect();
-        let learned: usize = examples.iter().map(|e| e.learned()).sum();
+        let items = self.order.step(step);
         gradients.clear();
-        let mut sum = 0.0;
-        for (part, examples) in micro_batches(&examples, self.recipe.steps.part_tokens).iter().enumerate() {
-            cx.set_seed(Random::new(self.recipe.seed, "dropout", (step as u64) << 20 | part as u64).bits());
-            sum += objective::next_token(cx, &self.model.lm, examples, learned, gradients);
-        }
-        let loss = sum / learned.max(1) as f64;
+        let seed = self.recipe.seed;
+        let seed = |part: usize| Random::new(seed, "dropout", (step as u64) << 20 | part as u64).bits();
+        let passes = Passes { part_tokens: self.recipe.steps.part_tokens, seed: &seed };
+        let found = self.task.step(cx, &self.model.lm, &items, &passes, gradients);
+        let loss = found.loss;
         let gradient_norm = gradient_norm(cx.pool(), gradients);
         let lm = &mut self.model.lm;
         if !(loss.is_finite() && gradient_norm.is_finite()) {
-            let sequences = examples.iter().map(|example| example.tokens());
+            let sequences = self.task.sequences(&items).into_iter();
             let fault = fault::find(&self.pool, lm, &self.parameters, sequences, loss, gradients);
             return Err(RunError::NotFinite { step: step + 1, loss, fault, saved: self.saved.step });
         }
@@ -277,19 +278,60 @@ impl Run {
         let scale = if max_norm > 0.0 { clip(gradient_norm, max_norm) } else { 1.0 };
         let learning_rate = self.schedule.learning_rate(step);
         self.optimizer.step(cx.pool(), lm, &self.parameters, gradients, learning_rate, scale);
-        let tokens: usize = examples.iter().map(|e| e.tokens().len()).sum();
         Ok(StepReport {
             step: step + 1,
             total_steps: self.schedule.total_steps,
             loss,
+            measures: found.measures,
             gradient_norm,
             learning_rate,
-            tokens,
-            learned_tokens: learned,
-            tokens_per_second: tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
+            tokens: found.tokens,
+            learned_tokens: found.learned_tokens,
+            tokens_per_second: found.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
             seconds_left: 0.0,
             memory_bytes: machine::resident_memory(),
         })
+    }
+
+    /// Makes sure that preferences have their references; `false` when it was stopped.
+    fn refer(&mut self, stop: &AtomicBool) -> Result<bool, RunError> {
+        let Some(preferences) = self.task.preferences() else { return Ok(true) };
+        let (path, identity) = (self.recipe.output.join("reference.safetensors"), &self.saved.identity);
+        let references = match reference::load(&path, identity, preferences.len()) {
+            Some(kept) => kept,
+            None => {
+                // all weights have moved already when a run goes on whose file is lost
+                let moved = self.done > 0 && self.adapter.is_none();
+                let mut base = if moved { Some(open_weights(&self.recipe.model)?.1) } else { None };
+                let lm = base.as_mut().unwrap_or(&mut self.model.lm);
+                let (cx, part_tokens) = (Context::new(self.pool.clone()), self.recipe.steps.part_tokens);
+                let Some(found) = reference::compute(&cx, lm, &preferences, part_tokens, stop) else {
+                    return Ok(false);
+                };
+                reference::save(&path, identity, &found)?;
+                found
+            }
+        };
+        self.task.set_references(references);
+        Ok(true)
+    }
+
+    /// Adds to the report of a step what an evaluation after it finds, if it is time for one. One that is stopped says
+    /// nothing.
+    fn evaluate(&self, stop: &AtomicBool, report: &mut StepReport) {
+        let steps = &self.recipe.steps;
+        if !self.done.is_multiple_of(steps.evaluate_every) && self.done < self.total_steps() {
+            return;
+        }
+        let cx = Context::new(self.pool.clone());
+        let Some(found) = self.task.evaluate(&cx, &self.model.lm, steps.batch, steps.part_tokens, stop)
+        else {
+            return;
+        };
+        report.measures.insert("eval_loss".to_owned(), found.loss);
+        report
+            .measures
+            .extend(found.measures.into_iter().map(|(name, value)| (format!("eval_{name}"), value)));
     }
 
     /// Writes a checkpoint, unless a parameter is no number any more: then the one before is the last good one.
@@ -322,23 +364,29 @@ impl Run {
                     let (_, mut plain) = open_weights(&self.recipe.model)?;
                     adapter.merge(&mut plain, &self.pool)?;
                     write_model(&self.recipe.model, &mut plain, &model_dir)?;
-                    written.push(model_dir);
+                    written.push(model_dir.clone());
                 }
             }
             None => {
                 write_model(&self.recipe.model, lm, &model_dir)?;
-                written.push(model_dir);
+                written.push(model_dir.clone());
             }
         }
-        let files = HashedFile::all(self.recipe.data.train.iter().map(PathBuf::as_path))?;
+        if self.recipe.objective.kind == ObjectiveKind::Embedding && written.contains(&model_dir) {
+            let (tokenizer, hidden) = (&self.model.tokenizer, self.model.lm.config().hidden_size);
+            let end = self.model.generation.eos_token_ids.first().copied();
+            export::embedding::write(&model_dir, tokenizer, end, hidden, self.recipe.objective.pooling)?;
+        }
+        let files = HashedFile::all(self.task.findings().files.iter().map(PathBuf::as_path))?;
         let card = Card {
             recipe: &self.recipe,
             base: &self.base,
             files: &files,
-            dataset: &self.dataset,
+            task: &self.task,
             data_hash: &self.data_hash,
             parameters: self.parameters.all().iter().map(|p| p.len()).sum(),
             losses: metrics.losses(),
+            evaluation: metrics.evaluation(),
             cost: self.saved.cost,
         };
         for dir in written.iter().chain([&self.recipe.output]) {
@@ -401,10 +449,8 @@ fn recompute(
     model: &Model,
     parameters: &Parameters,
     optimizer: &Optimizer,
-    dataset: &Dataset,
+    task: &Task,
 ) -> Result<bool, TooLittleMemory> {
-    let mut lens: Vec<u64> = dataset.examples.iter().map(|e| e.tokens().len() as u64).collect();
-    lens.sort_unstable_by(|a, b| b.cmp(a));
     let adapter = recipe.method.kind == Kind::Lora;
     let demand = Demand {
         sizes: Sizes::of(model.lm.config()),
@@ -412,8 +458,8 @@ fn recompute(
         trained: parameters.all().iter().map(|p| p.len() as u64).sum(),
         optimizer_bytes: optimizer.bytes(parameters),
         rank: if adapter { recipe.method.rank as u64 } else { 0 },
-        longest: lens.first().copied().unwrap_or(0),
-        batch_tokens: lens.iter().take(recipe.steps.batch).sum(),
+        longest: task.longest_part() as u64,
+        batch_tokens: task.longest_step(recipe.steps.batch) as u64,
     };
     let asked = match recipe.steps.recompute {
         Recompute::Auto => None,
@@ -460,8 +506,10 @@ fn schedule(recipe: &Recipe, order: &Order) -> Schedule {
         Kind::Lora => 2e-4,
         Kind::Full => 2e-5,
     };
+    // preferences are overlearned at the pace of answers
+    let pace = if recipe.objective.kind == ObjectiveKind::Dpo { 0.1 } else { 1.0 };
     Schedule {
-        peak: if o.learning_rate > 0.0 { o.learning_rate } else { by_kind },
+        peak: if o.learning_rate > 0.0 { o.learning_rate } else { by_kind * pace },
         warmup_steps: (o.warmup * total_steps as f64).ceil() as usize,
         total_steps,
         decay: match o.schedule {
@@ -478,7 +526,8 @@ fn schedule(recipe: &Recipe, order: &Order) -> Schedule {
 fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
     let mut recipe = recipe.clone();
     (recipe.output, recipe.threads, recipe.method.merge) = (PathBuf::new(), 0, false);
-    (recipe.steps.keep, recipe.steps.checkpoint_every, recipe.steps.recompute) = (1, 1, Recompute::Auto);
+    let s = &mut recipe.steps;
+    (s.keep, s.checkpoint_every, s.evaluate_every, s.recompute) = (1, 1, 1, Recompute::Auto);
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&recipe).expect("plain values"));
     base.iter().for_each(|file| hash.update(&file.sha256));
@@ -486,15 +535,9 @@ fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
     card::hex(&hash.finalize())
 }
 
-/// SHA-256 of the examples: their tokens, and which of them are learned.
-fn dataset_hash(dataset: &Dataset) -> String {
+/// SHA-256 of the examples: their tokens, and how much each counts.
+fn task_hash(task: &Task) -> String {
     let mut hash = Sha256::new();
-    for example in &dataset.examples {
-        hash.update((example.tokens().len() as u64).to_le_bytes());
-        for (token, learned) in example.tokens().iter().zip(example.marks()) {
-            hash.update(token.to_le_bytes());
-            hash.update([u8::from(*learned)]);
-        }
-    }
+    task.hash(&mut hash);
     card::hex(&hash.finalize())
 }

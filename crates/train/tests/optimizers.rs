@@ -101,10 +101,10 @@ fn loss_after(optimizer: impl Fn(&Parameters) -> Optimizer, rate: f64, steps: us
     let mut losses = Vec::new();
     for step in 0..steps {
         let examples: Vec<&Example> = batches[step % 3].iter().collect();
-        let total = examples.iter().map(|e| e.learned()).sum();
+        let total: f64 = examples.iter().map(|e| e.weight()).sum();
         gradients.clear();
         let loss = objective::next_token(&cx, &lm, &examples, total, &mut gradients);
-        losses.push(loss / total as f64);
+        losses.push(loss / total);
         optimizer.step(cx.pool(), &mut lm, &parameters, &gradients, rate, 1.0);
     }
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;

@@ -8,7 +8,7 @@ use models::adapter::Adapter;
 use nn::ops::Lora;
 use nn::{Batch, Context, DType, Gradients, KvCache, Weight};
 use std::collections::BTreeMap;
-use train::objective::{self, Dpo, Pair, PreferenceLoss};
+use train::objective::{self, Dpo, Preference, PreferenceLoss, Reference};
 use train::optimizer::{self, AdamW, Optimizer};
 use train::{Example, Parameters, Schedule};
 
@@ -36,14 +36,14 @@ fn three_steps(
     let (mut losses, mut norms, mut first) = (Vec::new(), Vec::new(), BTreeMap::new());
     for step in 0..3 {
         let examples = expected.examples(&format!("batch{step}"));
-        let total = examples.iter().map(Example::learned).sum();
+        let total: f64 = examples.iter().map(Example::weight).sum();
         gradients.clear();
         let mut loss = 0.0;
         for part in examples.chunks(part) {
             let part: Vec<&Example> = part.iter().collect();
             loss += objective::next_token(&cx, lm, &part, total, &mut gradients);
         }
-        losses.push(loss / total as f64);
+        losses.push(loss / total);
         let norm = optimizer::gradient_norm(cx.pool(), &mut gradients);
         norms.push(norm);
         if step == 0 {
@@ -198,23 +198,13 @@ fn preferences_equal_the_reference() {
     let expected = Expected::read("dpo", "expected.safetensors");
     let cx = recording();
     let [chosen, rejected] = ["chosen", "rejected"].map(|name| expected.examples(name));
-    let sums = |lm: &CausalLm, examples: &[Example]| -> Vec<f64> {
-        let found = objective::log_probs(&cx, lm, &examples.iter().collect::<Vec<_>>());
-        found.iter().map(|l| l.iter().map(|&l| f64::from(l)).sum()).collect()
-    };
-    let reference = base();
-    let (reference_chosen, reference_rejected) = (sums(&reference, &chosen), sums(&reference, &rejected));
-    let pairs: Vec<Pair> = (0..chosen.len())
-        .map(|i| Pair {
-            chosen: chosen[i].clone(),
-            rejected: rejected[i].clone(),
-            reference_chosen: reference_chosen[i],
-            reference_rejected: reference_rejected[i],
-        })
-        .collect();
-    let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<_>>();
-    assert_close("reference", &narrow(&reference_chosen), &expected.f32("reference_chosen_logps"));
-    assert_close("reference", &narrow(&reference_rejected), &expected.f32("reference_rejected_logps"));
+    let pairs = chosen.into_iter().zip(rejected);
+    let pairs: Vec<Preference> = pairs.map(|(chosen, rejected)| Preference { chosen, rejected }).collect();
+    let references = Reference::of(&cx, &base(), &pairs.iter().collect::<Vec<_>>());
+    let pairs: Vec<(&Preference, Reference)> = pairs.iter().zip(references.iter().copied()).collect();
+    let each = |f: fn(&Reference) -> f64| references.iter().map(|r| f(r) as f32).collect::<Vec<_>>();
+    assert_close("reference", &each(|r| r.chosen), &expected.f32("reference_chosen_logps"));
+    assert_close("reference", &each(|r| r.rejected), &expected.f32("reference_rejected_logps"));
 
     let adapter = adapter_of(&expected);
     for (name, loss) in [
@@ -227,7 +217,6 @@ fn preferences_equal_the_reference() {
         let parameters = Parameters::adapter(&mut lm);
         let dpo = Dpo { beta: expected.json["beta"].as_f64().unwrap(), loss };
         let mut gradients = Gradients::new();
-        let pairs: Vec<&Pair> = pairs.iter().collect();
         let results = dpo.step(&cx, &lm, &pairs, pairs.len(), &mut gradients);
         let each =
             |f: fn(&objective::PairResult) -> f64| results.iter().map(|r| f(r) as f32).collect::<Vec<_>>();
@@ -240,6 +229,7 @@ fn preferences_equal_the_reference() {
             assert_close("reward", &each(|r| r.chosen_reward), &expected.f32("chosen_rewards"));
             assert_close("reward", &each(|r| r.rejected_reward), &expected.f32("rejected_rewards"));
         }
+        assert_eq!(dpo.measure(&cx, &lm, &pairs), results);
         let named = gradients.iter_mut().map(|(id, g)| (parameters.info(id).name.clone(), g.to_vec()));
         compare(&expected, &format!("{name}.grad."), &named.collect(), of_adapter);
     }

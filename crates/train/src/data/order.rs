@@ -1,53 +1,113 @@
-//! Which examples a step computes.
+//! Which items a step computes.
 
-use crate::objective::Example;
 use crate::random::Random;
 
-/// The order of examples over a run: each epoch goes through all of them in an order of its own, which follows from the
-/// seed. So any step's examples can be had without those before it.
+/// A dataset of a mixture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Source {
+    /// How many items it has.
+    pub items: usize,
+    /// How often its items come, in proportion to those of the other sources.
+    pub weight: f64,
+}
+
+/// The order of items over a run.
+///
+/// An epoch has as many items as all sources together. Of these each source gives its share by weight: it goes through its
+/// own items in a new order each time around, and on where it was when the next epoch begins. So an item of a source
+/// comes again only after all others of it. All of this follows from the seed, so that any step's items can be had without
+/// those before it.
 pub struct Order {
-    examples: usize,
+    sources: Vec<Source>,
+    /// Items that each source gives to an epoch.
+    shares: Vec<usize>,
     batch: usize,
     seed: u64,
+    /// The epoch that was asked for last, and its items.
+    epoch: Option<(usize, Vec<usize>)>,
 }
 
 impl Order {
-    /// Steps of `batch` examples out of `examples`. The last step of an epoch may have fewer.
+    /// Steps of `batch` items. The last step of an epoch may have fewer.
     ///
     /// # Panics
-    /// When either is 0.
-    pub fn new(examples: usize, batch: usize, seed: u64) -> Order {
-        assert!(examples > 0 && batch > 0);
-        Order { examples, batch, seed }
+    /// When there are no items, a source has none, or `batch` is 0.
+    pub fn new(sources: Vec<Source>, batch: usize, seed: u64) -> Order {
+        assert!(batch > 0 && !sources.is_empty() && sources.iter().all(|source| source.items > 0));
+        let shares = shares(&sources);
+        Order { sources, shares, batch, seed, epoch: None }
     }
 
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.examples.div_ceil(self.batch)
+        self.shares.iter().sum::<usize>().div_ceil(self.batch)
     }
 
-    /// The examples of step `step`, which counts from 0 over all epochs.
-    pub fn step(&self, step: usize) -> Vec<usize> {
+    /// The items of step `step`, which counts from 0 over all epochs. Items are numbered over all sources.
+    pub fn step(&mut self, step: usize) -> Vec<usize> {
         let (epoch, at) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        let mut order: Vec<usize> = (0..self.examples).collect();
-        Random::new(self.seed, "data", epoch as u64).shuffle(&mut order);
-        order.into_iter().skip(at * self.batch).take(self.batch).collect()
+        if self.epoch.as_ref().is_none_or(|(number, _)| *number != epoch) {
+            self.epoch = Some((epoch, self.items_of(epoch)));
+        }
+        let items = self.epoch.as_ref().map_or(&[][..], |(_, items)| items);
+        items.iter().skip(at * self.batch).take(self.batch).copied().collect()
+    }
+
+    fn items_of(&self, epoch: usize) -> Vec<usize> {
+        let (mut all, mut first) = (Vec::new(), 0);
+        for (number, (source, share)) in self.sources.iter().zip(&self.shares).enumerate() {
+            let (mut round, mut order) = (None, Vec::new());
+            for place in epoch * share..(epoch + 1) * share {
+                if round != Some(place / source.items) {
+                    round = Some(place / source.items);
+                    order = self.round(number, place / source.items);
+                }
+                all.push(first + order[place % source.items]);
+            }
+            first += source.items;
+        }
+        Random::new(self.seed, "data", epoch as u64).shuffle(&mut all);
+        all
+    }
+
+    /// The order in which a source goes through its items for the time `round`.
+    fn round(&self, source: usize, round: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.sources[source].items).collect();
+        Random::new(self.seed, &format!("source {source}"), round as u64).shuffle(&mut order);
+        order
     }
 }
 
-/// Cuts a step into parts of at most `max_tokens` tokens, of which each is computed at once; an example that is longer is a
-/// part of its own. Packed sequences do not see each other, so the parts change nothing but the memory that a step takes.
-pub fn micro_batches<'a>(examples: &[&'a Example], max_tokens: usize) -> Vec<Vec<&'a Example>> {
-    let mut parts: Vec<Vec<&Example>> = Vec::new();
-    let mut tokens = usize::MAX;
-    for &example in examples {
-        let len = example.tokens().len();
-        if tokens.saturating_add(len) > max_tokens {
+/// Cuts the items of an epoch into those of each source: whole numbers nearest to the weights (by the largest remainder),
+/// and at least one.
+fn shares(sources: &[Source]) -> Vec<usize> {
+    if let [only] = sources {
+        return vec![only.items];
+    }
+    let items: usize = sources.iter().map(|source| source.items).sum();
+    let weights: f64 = sources.iter().map(|source| source.weight).sum();
+    let exact: Vec<f64> = sources.iter().map(|s| items as f64 * s.weight / weights).collect();
+    let mut shares: Vec<usize> = exact.iter().map(|share| *share as usize).collect();
+    let mut by_rest: Vec<usize> = (0..sources.len()).collect();
+    by_rest.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
+    let missing = items.saturating_sub(shares.iter().sum());
+    by_rest.iter().cycle().take(missing).for_each(|&i| shares[i] += 1);
+    shares.into_iter().map(|share| share.max(1)).collect()
+}
+
+/// Cuts items into parts of at most `max_tokens` tokens, of which each is computed at once; an item that is longer is a part
+/// of its own. Packed sequences do not see each other, so the parts change nothing but the memory that a step takes.
+pub fn micro_batches<T: Copy>(items: &[T], max_tokens: usize, tokens: impl Fn(T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut sum = usize::MAX;
+    for &item in items {
+        let len = tokens(item);
+        if sum.saturating_add(len) > max_tokens {
             parts.push(Vec::new());
-            tokens = 0;
+            sum = 0;
         }
-        tokens += len;
-        parts.last_mut().expect("begun above").push(example);
+        sum += len;
+        parts.last_mut().expect("begun above").push(item);
     }
     parts
 }
@@ -56,11 +116,16 @@ pub fn micro_batches<'a>(examples: &[&'a Example], max_tokens: usize) -> Vec<Vec
 mod tests {
     use super::*;
 
+    fn order(sources: &[(usize, f64)], batch: usize) -> Order {
+        let sources = sources.iter().map(|&(items, weight)| Source { items, weight }).collect();
+        Order::new(sources, batch, 7)
+    }
+
     #[test]
-    fn every_epoch_has_every_example_once() {
-        let order = Order::new(10, 4, 7);
+    fn every_epoch_has_every_item_once() {
+        let mut order = order(&[(10, 1.0)], 4);
         assert_eq!(order.steps_per_epoch(), 3);
-        let epoch = |first: usize| {
+        let mut epoch = |first: usize| {
             let mut all: Vec<usize> = (first..first + 3).flat_map(|step| order.step(step)).collect();
             let shuffled = all.clone();
             all.sort_unstable();
@@ -72,14 +137,38 @@ mod tests {
     }
 
     #[test]
+    fn sources_come_by_their_weights_and_none_repeats_before_it_is_through() {
+        // 100 items, of which three quarters come from the 20 of the second source
+        let mut order = order(&[(80, 1.0), (20, 3.0)], 10);
+        assert_eq!((order.shares.clone(), order.steps_per_epoch()), (vec![25, 75], 10));
+        let all: Vec<usize> = (0..40).flat_map(|step| order.step(step)).collect();
+        let mut counts = vec![0; 100];
+        all.iter().for_each(|&item| counts[item] += 1);
+        // 4 epochs: 100 of the first source's 80, 300 of the second's 20
+        assert!(counts[..80].iter().all(|count| (1..=2).contains(count)), "{counts:?}");
+        assert!(counts[80..].iter().all(|count| *count == 15), "{counts:?}");
+    }
+
+    #[test]
+    fn any_step_can_be_had_without_those_before_it() {
+        let sources = [(7, 0.2), (30, 1.0), (4, 0.3)];
+        let steps: Vec<Vec<usize>> = {
+            let mut order = order(&sources, 5);
+            (0..30).map(|step| order.step(step)).collect()
+        };
+        for step in [29, 3, 17] {
+            assert_eq!(order(&sources, 5).step(step), steps[step]);
+        }
+    }
+
+    #[test]
+    fn a_small_weight_still_counts() {
+        assert_eq!(order(&[(5, 1.0), (5, 1e-9)], 2).shares, [10, 1]);
+        assert_eq!(order(&[(5, 1.0), (5, 1.0), (5, 1.0)], 2).shares, [5, 5, 5]);
+    }
+
+    #[test]
     fn parts_keep_to_their_tokens_and_to_the_order() {
-        let example = |len: usize| Example::new(vec![1; len], vec![true; len]);
-        let examples = [3, 3, 5, 20, 1].map(example);
-        let all: Vec<&Example> = examples.iter().collect();
-        let lens: Vec<Vec<usize>> = micro_batches(&all, 8)
-            .iter()
-            .map(|part| part.iter().map(|e| e.tokens().len()).collect())
-            .collect();
-        assert_eq!(lens, [vec![3, 3], vec![5], vec![20], vec![1]]);
+        assert_eq!(micro_batches(&[3, 3, 5, 20, 1], 8, |len| len), [vec![3, 3], vec![5], vec![20], vec![1]]);
     }
 }

@@ -1,11 +1,12 @@
 //! The card of a run: what was trained, on what, at what cost, and how far the numbers go. `README.md` beside the result.
 
 use super::cost::Cost;
-use crate::data::Dataset;
-use crate::recipe::{Kind, Recipe};
+use crate::recipe::{Kind, ObjectiveKind, Recipe};
+use crate::task::Task;
 use models::checkpoint::FileError;
 use models::checkpoint::writer::write_file;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -66,13 +67,15 @@ pub struct Card<'a> {
     /// Those of the data.
     pub files: &'a [HashedFile],
     /// What was learned.
-    pub dataset: &'a Dataset,
+    pub task: &'a Task,
     /// SHA-256 of the examples as tokens.
     pub data_hash: &'a str,
     /// Values that were trained.
     pub parameters: usize,
     /// Losses of all steps.
     pub losses: &'a [f64],
+    /// What the last evaluation found, by name.
+    pub evaluation: &'a BTreeMap<String, f64>,
     /// Time, tokens and memory.
     pub cost: Cost,
 }
@@ -114,18 +117,23 @@ impl Card<'_> {
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
         let (first, last) =
             (mean(&losses[..ends.min(losses.len())]), mean(&losses[losses.len().saturating_sub(ends)..]));
-        section(
-            &mut text,
-            "Result",
-            &[
-                ("loss, first", format!("{first:.4} nats per learned token, mean of {ends} steps")),
-                ("loss, last", format!("{last:.4} nats per learned token, mean of {ends} steps")),
-                ("steps", losses.len().to_string()),
-                ("trained values", self.parameters.to_string()),
-            ],
-        );
+        let of = match recipe.objective.kind {
+            ObjectiveKind::NextToken => "nats per learned token",
+            ObjectiveKind::Dpo => "of a pair",
+            ObjectiveKind::Embedding => "of a query",
+        };
+        let mut rows = vec![
+            ("loss, first", format!("{first:.4} {of}, mean of {ends} steps")),
+            ("loss, last", format!("{last:.4} {of}, mean of {ends} steps")),
+            ("steps", losses.len().to_string()),
+            ("trained values", self.parameters.to_string()),
+        ];
+        let evaluated = self.evaluation.iter().map(|(name, value)| (name.as_str(), format!("{value:.4}")));
+        rows.extend(evaluated);
+        section(&mut text, "Result", &rows);
         text.push_str(
-            "The loss is that on the training data: it says how well these examples were learned, and nothing about others. \
+            "The loss is that on the training data: it says how well these examples were learned, and nothing about others; \
+             what begins with `eval_` is of examples that were held out. \
              How good the result is on what it has not seen has to be measured: `wen eval` does that.\n\n",
         );
         self.add_cost(&mut text);
@@ -157,19 +165,26 @@ impl Card<'_> {
     }
 
     fn add_data(&self, text: &mut String) {
-        let Card { dataset, .. } = self;
-        let tokens: usize = dataset.examples.iter().map(|e| e.tokens().len()).sum();
+        let (summary, findings) = (self.task.summary(), self.task.findings());
         section(
             text,
             "Base and data",
             &[
                 ("base", format!("`{}`", self.recipe.model.display())),
-                ("examples", format!("{} of {tokens} tokens", dataset.examples.len())),
+                ("examples", format!("{} of {} tokens", summary.examples, summary.tokens)),
+                ("held out", format!("{} examples, which were evaluated", summary.evaluation)),
                 (
                     "left out",
-                    format!("{} longer than {} tokens", dataset.too_long.len(), self.recipe.data.max_tokens),
+                    format!("{} longer than {} tokens", findings.too_long.len(), self.recipe.data.max_tokens),
                 ),
-                ("repeated", format!("{}, which were learned all the same", dataset.duplicates.len())),
+                (
+                    "repeated",
+                    format!(
+                        "{}, and {} but for capitals, spaces and punctuation, which were learned all the same",
+                        findings.duplicates.len(),
+                        findings.near_duplicates.len()
+                    ),
+                ),
                 ("SHA-256 of the examples as tokens", format!("`{}`", self.data_hash)),
             ],
         );

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
-use train::data::{Dataset, Place};
+use train::data::{Findings, Place, Repeat};
 use train::run::{Outcome, StepReport};
 use train::{Recipe, Run};
 
@@ -17,7 +17,7 @@ use train::{Recipe, Run};
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Train a model, or an adapter beside it, as a recipe says.\n\n\
-        The recipe is TOML: `model`, `output` and `data.train` must be there, all else has defaults. All data is checked \
+        The recipe is TOML: `model`, `output` and `data.train` (or `data.mix`) must be there, all else has defaults. All data is checked \
         before the first step. The run writes `metrics.jsonl`, `tensorboard/`, `checkpoints/`, and at its end `adapter/` (as \
         PEFT does) or `model/`, with `README.md`, which says what was trained, on what, and at what cost. Ctrl-C and SIGTERM end it after the step that is under way; run again, it goes on from there with the \
         same bits.",
@@ -60,49 +60,59 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Says what is about to happen.
 fn describe(run: &Run) {
-    let dataset = run.dataset();
-    let tokens: usize = dataset.examples.iter().map(|e| e.tokens().len()).sum();
-    let learned: usize = dataset.examples.iter().map(|e| e.learned()).sum();
+    let summary = run.task().summary();
     let values: usize = run.parameters().all().iter().map(|p| p.len()).sum();
     let mut facts = Facts::default();
-    facts.add("examples", dataset.examples.len().to_string());
-    facts.add("tokens", format!("{tokens}, of which {learned} are learned"));
+    facts.add("examples", summary.examples.to_string());
+    if summary.evaluation > 0 {
+        facts.add("evaluation", format!("{} examples that are not learned", summary.evaluation));
+    }
+    // texts of an embedding are read, and not foretold
+    let foretold = match summary.learned_tokens {
+        0 => String::new(),
+        learned => format!(", of which {learned} are learned"),
+    };
+    facts.add("tokens", format!("{}{foretold}", summary.tokens));
     facts.add("parameters", format!("{values} are trained"));
     facts.add("steps", format!("{}, of which {} are done", run.total_steps(), run.done()));
     if run.recomputes() {
         facts.add("memory", "activations are computed again in the backward pass");
     }
     facts.note();
-    left_out(dataset);
+    tell_findings(run.task().findings());
 }
 
-fn left_out(dataset: &Dataset) {
-    let list = |places: &[Place]| {
-        let first: Vec<String> = places.iter().take(5).map(Place::to_string).collect();
+/// Says what was found in the data besides examples to learn.
+fn tell_findings(findings: &Findings) {
+    let say = |what: &str, places: Vec<String>| {
+        if places.is_empty() {
+            return;
+        }
+        let noun = if places.len() == 1 { "example" } else { "examples" };
         let more = if places.len() > 5 { ", ..." } else { "" };
-        format!("{}{more}", first.join(", "))
+        let list = places[..places.len().min(5)].join(", ");
+        output::note(&format!("{} {noun} {what}: {list}{more}", places.len()));
     };
-    if !dataset.too_long.is_empty() {
-        let (count, places) = (dataset.too_long.len(), list(&dataset.too_long));
-        output::note(&format!("{count} examples are longer than data.max_tokens and left out: {places}"));
-    }
-    if !dataset.duplicates.is_empty() {
-        let (count, places) = (dataset.duplicates.len(), list(&dataset.duplicates));
-        output::note(&format!("{count} examples are there more than once: {places}"));
-    }
+    let places = |places: &[Place]| places.iter().map(Place::to_string).collect();
+    let repeats = |repeats: &[Repeat]| repeats.iter().map(|r| format!("{} as {}", r.place, r.of)).collect();
+    say("left out, longer than data.max_tokens", places(&findings.too_long));
+    say("there more than once", repeats(&findings.duplicates));
+    say("there more than once but for capitals, spaces and punctuation", repeats(&findings.near_duplicates));
+    say("of the evaluation also learned", repeats(&findings.evaluated_and_learned));
 }
 
 fn tell(progress: &Progress, report: &StepReport) {
     let StepReport { step, total_steps, loss, tokens_per_second, seconds_left, memory_bytes, .. } = report;
     let memory = memory_bytes.map_or_else(String::new, |bytes| format!(", {}", output::bytes(bytes)));
-    progress.say(format!("loss {loss:.4}, {tokens_per_second:.0} tokens/s{memory}"));
+    let measures = report.measures.iter().map(|(name, value)| format!(", {name} {value:.4}"));
+    let said =
+        format!("loss {loss:.4}{}  {tokens_per_second:.0} tokens/s{memory}", measures.collect::<String>());
+    progress.say(said.clone());
     progress.set(*step as u64);
     // where no bar is shown, a line now and then
     let every = (total_steps / 20).max(1);
     if !progress.is_shown() && (step % every == 0 || step == total_steps) {
-        output::note(&format!(
-            "step {step}/{total_steps}  loss {loss:.4}  {tokens_per_second:.0} tokens/s{memory}, {seconds_left:.0} s left"
-        ));
+        output::note(&format!("step {step}/{total_steps}  {said}, {seconds_left:.0} s left"));
     }
 }
 

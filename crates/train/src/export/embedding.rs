@@ -1,0 +1,80 @@
+//! What makes a checkpoint an embedding model wherever it is opened: sentence-transformers' list of what a vector goes
+//! through, and a tokenizer that puts the end token behind every text.
+
+use crate::data::ends_texts;
+use crate::recipe::PoolingKind;
+use models::Tokenizer;
+use models::checkpoint::FileError;
+use models::checkpoint::writer::{create_dir, write_file};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Adds to the checkpoint in `dir`, whose base had `tokenizer`, what its base lacked. `end` is what was put behind texts.
+///
+/// # Errors
+/// When the directory can't be written.
+pub fn write(
+    dir: &Path,
+    tokenizer: &Tokenizer,
+    end: Option<u32>,
+    hidden_size: usize,
+    pooling: PoolingKind,
+) -> Result<(), FileError> {
+    if let (false, Some(end)) = (ends_texts(tokenizer), end) {
+        end_texts(&dir.join("tokenizer.json"), tokenizer, end)?;
+    }
+    let pooling_dir = dir.join("1_Pooling");
+    create_dir(&pooling_dir)?;
+    let is = |kind| pooling == kind;
+    let settings = json!({
+        "word_embedding_dimension": hidden_size,
+        "pooling_mode_cls_token": false,
+        "pooling_mode_mean_tokens": is(PoolingKind::Mean),
+        "pooling_mode_max_tokens": false,
+        "pooling_mode_mean_sqrt_len_tokens": false,
+        "pooling_mode_weightedmean_tokens": false,
+        "pooling_mode_lasttoken": is(PoolingKind::Last),
+        "include_prompt": true,
+    });
+    write_json(&pooling_dir.join("config.json"), &settings)?;
+    let module = |number: usize, path: &str, kind: &str| {
+        json!({
+            "idx": number,
+            "name": number.to_string(),
+            "path": path,
+            "type": format!("sentence_transformers.models.{kind}"),
+        })
+    };
+    let modules = json!([
+        module(0, "", "Transformer"),
+        module(1, "1_Pooling", "Pooling"),
+        module(2, "2_Normalize", "Normalize")
+    ]);
+    write_json(&dir.join("modules.json"), &modules)
+}
+
+/// Lets the tokenizer in `path` put the token `end` behind every text.
+fn end_texts(path: &Path, tokenizer: &Tokenizer, end: u32) -> Result<(), FileError> {
+    let failed = |source| FileError::Io { path: path.to_owned(), source };
+    let text = std::fs::read(path).map_err(failed)?;
+    let mut json: Value = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
+    let token = String::from_utf8_lossy(tokenizer.token_bytes(end).unwrap_or_default()).into_owned();
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let behind = json!({"SpecialToken": {"id": token, "type_id": 0}});
+    let template = json!({
+        "type": "TemplateProcessing",
+        "single": [text("A"), behind],
+        "pair": [text("A"), behind, text("B"), behind],
+        "special_tokens": {&token: {"id": token, "ids": [end], "tokens": [token]}},
+    });
+    let before = json["post_processor"].take();
+    json["post_processor"] = match before {
+        Value::Null => template,
+        before => json!({"type": "Sequence", "processors": [before, template]}),
+    };
+    write_json(path, &json)
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), FileError> {
+    write_file(path, |out| Ok(serde_json::to_writer_pretty(out, value)?))
+}
