@@ -4,6 +4,7 @@
 //! (`model.layers.0.self_attn.q_proj.weight`), whatever the file calls them, so that a model is written once.
 
 pub mod gguf;
+pub mod gguf_writer;
 mod group_quantized;
 mod index;
 pub mod mapped_file;

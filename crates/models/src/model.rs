@@ -221,10 +221,13 @@ fn gguf_tokenizer(path: &Path, metadata: &GgufMetadata) -> Result<Tokenizer, Mod
 
 /// What a prompt is made with besides the tokenizer.
 #[derive(Default)]
-struct PromptFiles {
-    template: Option<String>,
-    bos: String,
-    eos: String,
+pub(crate) struct PromptFiles {
+    /// The chat template.
+    pub(crate) template: Option<String>,
+    /// The text of the token that begins a text; empty when there is none.
+    pub(crate) bos: String,
+    /// That of the one that ends it.
+    pub(crate) eos: String,
 }
 
 /// The fields of `tokenizer_config.json` that are read.
@@ -280,7 +283,7 @@ impl TemplateField {
 
 impl PromptFiles {
     /// Reads `tokenizer_config.json` and, if it is there, `chat_template.jinja`, which counts more.
-    fn read_directory(dir: &Path) -> Result<PromptFiles, ModelError> {
+    pub(crate) fn read_directory(dir: &Path) -> Result<PromptFiles, ModelError> {
         let config = dir.join("tokenizer_config.json");
         let config: TokenizerConfig =
             read_limited_json(&config, limits::MAX_TOKENIZER_CONFIG_BYTES)?.unwrap_or_default();

@@ -18,6 +18,7 @@ mod vocabulary;
 pub use detokenizer::Detokenizer;
 
 pub(crate) use added::{AddedTokens, Mark};
+pub(crate) use gguf::QWEN2_PATTERN;
 
 use added::Piece;
 use bpe::{Bpe, Scratch};

@@ -139,6 +139,9 @@ pub struct Method {
     pub quantize: Quantize,
     /// Whether the adapter is also written merged into the base, as a plain checkpoint.
     pub merge: bool,
+    /// Whether the model, with the adapter merged, is also written as one GGUF file: `none`, or with matrices in `f32`,
+    /// `bf16`, `f16` or `q8_0`.
+    pub gguf: Gguf,
 }
 
 /// Ways to train.
@@ -149,6 +152,22 @@ pub enum Kind {
     Lora,
     /// All weights.
     Full,
+}
+
+/// Whether a GGUF file is written, and how its matrices are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gguf {
+    /// No file.
+    None,
+    /// Float32.
+    F32,
+    /// Bfloat16.
+    Bf16,
+    /// Float16.
+    F16,
+    /// 8 bits.
+    Q8_0,
 }
 
 /// How a frozen base is computed with.
@@ -309,6 +328,7 @@ impl Default for Method {
             targets: Vec::new(),
             quantize: Quantize::None,
             merge: false,
+            gguf: Gguf::None,
         }
     }
 }

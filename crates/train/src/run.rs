@@ -19,7 +19,9 @@ use crate::objective::Passes;
 use crate::optimizer::{AdamW, Muon, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
 use crate::random::Random;
-use crate::recipe::{Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
+use crate::recipe::{
+    Gguf, Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind,
+};
 use crate::reference;
 use crate::schedule::{Decay, Schedule};
 use crate::task::Task;
@@ -28,6 +30,7 @@ use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
 use models::checkpoint::writer::{create_dir, remove_unfinished};
+use models::gguf_export::{self, ExportError, GgufType, export_gguf};
 use models::model::open_weights;
 use models::{Model, ModelError, Quantization};
 use nn::{Context, Gradients};
@@ -89,6 +92,15 @@ pub enum RunError {
         /// The step of the last checkpoint; 0 when there is none.
         saved: usize,
     },
+    /// A model that GGUF files are not written of.
+    #[error("method.gguf: {0}")]
+    Export(#[from] ExportError),
+    /// A result that is a whole model needs the files of its base.
+    #[error(
+        "{} is one file, but all weights, method.merge and method.gguf need a base that is a checkpoint directory, whose \
+         tokenizer and configuration the result takes over", .0.display()
+    )]
+    NoDirectory(PathBuf),
     /// Weights that are not floats cannot be trained.
     #[error("training all weights needs a base that is not quantized; give method.quantize = \"none\"")]
     QuantizedFull,
@@ -155,6 +167,7 @@ impl Run {
             max_tokens: recipe.data.max_tokens.min(model.lm.config().context_length),
         };
         let task = Task::read(&recipe, &language)?;
+        check_result(&recipe, &mut model)?;
         let (mut adapter, parameters) = mark(&recipe, &mut model, &pool)?;
         let order = task.order(recipe.steps.batch, recipe.seed);
         let schedule = schedule(&recipe, &order);
@@ -349,28 +362,31 @@ impl Run {
     }
 
     /// Writes what was trained: `adapter/` as PEFT does, and merged as well if the recipe says so, or `model/` as a plain
-    /// checkpoint. The card goes beside them and into them.
+    /// checkpoint; `model.gguf` if it is asked for. The card goes beside them and into them.
     fn finish(&mut self, metrics: &Metrics) -> Result<PathBuf, RunError> {
         let [adapter_dir, model_dir] = ["adapter", "model"].map(|name| self.recipe.output.join(name));
-        let lm = &mut self.model.lm;
+        let (base, method) = (&self.recipe.model, &self.recipe.method);
+        let gguf = gguf_type(method.gguf);
         let mut written = Vec::new();
-        match self.adapter.take() {
-            Some(config) => {
-                let adapter = Adapter::of(lm, config);
-                adapter.write(&adapter_dir)?;
-                written.push(adapter_dir);
-                if self.recipe.method.merge {
-                    // the base may be packed here
-                    let (_, mut plain) = open_weights(&self.recipe.model)?;
-                    adapter.merge(&mut plain, &self.pool)?;
-                    write_model(&self.recipe.model, &mut plain, &model_dir)?;
-                    written.push(model_dir.clone());
-                }
+        let mut merged = None;
+        if let Some(config) = self.adapter.take() {
+            let adapter = Adapter::of(&mut self.model.lm, config);
+            adapter.write(&adapter_dir)?;
+            written.push(adapter_dir);
+            if method.merge || gguf.is_some() {
+                // the base may be packed here
+                let (_, mut plain) = open_weights(base)?;
+                adapter.merge(&mut plain, &self.pool)?;
+                merged = Some(plain);
             }
-            None => {
-                write_model(&self.recipe.model, lm, &model_dir)?;
-                written.push(model_dir.clone());
-            }
+        }
+        let plain = merged.as_mut().unwrap_or(&mut self.model.lm);
+        if method.merge || written.is_empty() {
+            write_model(base, plain, &model_dir)?;
+            written.push(model_dir.clone());
+        }
+        if let Some(matrices) = gguf {
+            export_gguf(plain, base, &self.recipe.output.join("model.gguf"), matrices)?;
         }
         if self.recipe.objective.kind == ObjectiveKind::Embedding && written.contains(&model_dir) {
             let (tokenizer, hidden) = (&self.model.tokenizer, self.model.lm.config().hidden_size);
@@ -402,7 +418,8 @@ impl RunError {
         match self {
             RunError::File(source @ FileError::Write { .. })
             | RunError::Checkpoint(CheckpointError::File(source @ FileError::Write { .. }))
-            | RunError::Adapter(AdapterError::File(source @ FileError::Write { .. })) => {
+            | RunError::Adapter(AdapterError::File(source @ FileError::Write { .. }))
+            | RunError::Export(ExportError::File(source @ FileError::Write { .. })) => {
                 RunError::Output { saved, source }
             }
             other => other,
@@ -469,6 +486,29 @@ fn recompute(
     demand.decide(recipe.steps.part_tokens as u64, asked, machine::available_memory())
 }
 
+/// Checks that what is to be written in the end can be.
+fn check_result(recipe: &Recipe, model: &mut Model) -> Result<(), RunError> {
+    let (method, gguf) = (&recipe.method, gguf_type(recipe.method.gguf));
+    let whole = method.kind == Kind::Full || method.merge || gguf.is_some();
+    if whole && !recipe.model.is_dir() {
+        return Err(RunError::NoDirectory(recipe.model.clone()));
+    }
+    match gguf {
+        Some(matrices) => Ok(gguf_export::check(&mut model.lm, &recipe.model, matrices)?),
+        None => Ok(()),
+    }
+}
+
+fn gguf_type(asked: Gguf) -> Option<GgufType> {
+    match asked {
+        Gguf::None => None,
+        Gguf::F32 => Some(GgufType::F32),
+        Gguf::Bf16 => Some(GgufType::BF16),
+        Gguf::F16 => Some(GgufType::F16),
+        Gguf::Q8_0 => Some(GgufType::Q8_0),
+    }
+}
+
 /// Marks what is trained.
 fn mark(
     recipe: &Recipe,
@@ -525,7 +565,8 @@ fn schedule(recipe: &Recipe, order: &Order) -> Schedule {
 /// the examples.
 fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
     let mut recipe = recipe.clone();
-    (recipe.output, recipe.threads, recipe.method.merge) = (PathBuf::new(), 0, false);
+    (recipe.output, recipe.threads, recipe.method.merge, recipe.method.gguf) =
+        (PathBuf::new(), 0, false, Gguf::None);
     let s = &mut recipe.steps;
     (s.keep, s.checkpoint_every, s.evaluate_every, s.recompute) = (1, 1, 1, Recompute::Auto);
     let mut hash = Sha256::new();

@@ -5,6 +5,7 @@ mod common;
 use common::fixture;
 use models::Model;
 use models::adapter::Adapter;
+use nn::{Batch, Context, DType, KvCache};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use train::run::{Outcome, RunError, StepReport};
@@ -91,6 +92,41 @@ fn a_merged_adapter_is_a_plain_model() {
         lm.with_tensors(|t| t.into_iter().map(|(name, t)| (name, t.to_f32())).collect::<Vec<_>>())
     };
     assert!(values(&mut merged) == values(&mut expected));
+}
+
+/// Logits of a text.
+fn logits(model: &Model) -> Vec<f32> {
+    let cx = Context::new(std::sync::Arc::new(kernels::Pool::new(1)));
+    let tokens = model.tokenizer.encode_with_added("<|im_start|>What is 今天?");
+    let batch = Batch::packed([&tokens[..]], 32);
+    let mut cache = KvCache::new(model.lm.kv_cache_shape(DType::F32, 32, batch.blocks())).unwrap();
+    let hidden = model.lm.forward(&cx, &batch, &mut cache);
+    model.lm.logits(&cx, &hidden).values().to_vec()
+}
+
+#[test]
+fn a_gguf_file_is_the_model_with_its_tokenizer_and_template() {
+    let dir = tempfile::tempdir().unwrap();
+    for (gguf, kind, allowed) in
+        [("f32", "full", 0.0), ("f32", "lora", 0.0), ("f16", "lora", 2e-3), ("q8_0", "full", 0.05)]
+    {
+        let settings = [&format!("method.gguf={gguf}"), &format!("method.kind={kind}"), "method.merge=true"];
+        let recipe = recipe(dir.path(), &format!("{gguf}-{kind}"), &settings.map(|s| s as &str));
+        train(&recipe, NEVER);
+        let [plain, file] = ["model", "model.gguf"]
+            .map(|name| Model::open(&recipe.output.join(name)).unwrap_or_else(|e| panic!("{gguf}: {e}")));
+        let (expected, found) = (logits(&plain), logits(&file));
+        let largest = expected.iter().fold(0f32, |max, v| max.max(v.abs()));
+        let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        println!("{gguf} {kind}: {}", off / largest);
+        assert!(
+            expected.len() == found.len() && off <= allowed * largest,
+            "{gguf} {kind}: {off} of {largest}"
+        );
+        assert!(plain.chat_template.is_some() && file.chat_template.is_some());
+        assert_eq!(plain.tokenizer.len(), file.tokenizer.len());
+        assert_eq!(plain.generation.eos_token_ids[0], file.generation.eos_token_ids[0]);
+    }
 }
 
 fn weights(path: &Path) -> Vec<u8> {

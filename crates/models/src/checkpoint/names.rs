@@ -42,6 +42,21 @@ pub(super) fn from_gguf(name: &str) -> Option<String> {
     }
 }
 
+/// GGUF's name for a tensor; `None` for one that has no counterpart.
+pub(super) fn to_gguf(name: &str) -> Option<String> {
+    let (stem, kind) = name.rsplit_once('.')?;
+    match stem.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, stem)) => {
+            let (theirs, _) = LAYER.iter().find(|(_, ours)| *ours == stem)?;
+            Some(format!("blk.{layer}.{theirs}.{kind}"))
+        }
+        None => {
+            let (theirs, _) = GLOBAL.iter().find(|(_, ours)| *ours == stem)?;
+            Some(format!("{theirs}.{kind}"))
+        }
+    }
+}
+
 /// The matrices of a stacked tensor of experts under the names that single ones have; `None` for other tensors.
 pub(super) fn experts_from_gguf<'a>(
     name: &'a str,

@@ -66,7 +66,7 @@ impl EosField {
 const GGUF_END_TOKENS: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"];
 
 impl GenerationDefaults {
-    pub(super) fn read_directory(dir: &Path) -> Result<GenerationDefaults, FileError> {
+    pub(crate) fn read_directory(dir: &Path) -> Result<GenerationDefaults, FileError> {
         let config: GenerationConfig = read_json(&dir.join("generation_config.json"))?.unwrap_or_default();
         let eos = match config.eos_token_id {
             Some(eos) => Some(eos),
