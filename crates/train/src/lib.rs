@@ -19,6 +19,7 @@ pub mod run;
 pub mod schedule;
 pub mod task;
 pub mod tensorboard;
+pub mod tokenizer;
 
 pub use objective::Example;
 pub use optimizer::{AdamW, Muon, Optimizer};

@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::commands::{bench, chat, completions, eval, inspect, logits, render, serve, tokenize, train};
+use crate::commands::{
+    bench, chat, completions, eval, inspect, logits, render, serve, tokenize, tokenizer, train,
+};
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 
@@ -26,6 +28,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Turn text into tokens and back.
     Tokenize(tokenize::Args),
+    /// Train a tokenizer.
+    Tokenizer(tokenizer::Args),
     /// Turn messages into the prompt that the model reads.
     Render(render::Args),
     /// Compute float32 logits and hidden states of given tokens.
@@ -47,6 +51,7 @@ impl Command {
             Command::Train(args) => train::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
+            Command::Tokenizer(args) => tokenizer::run(args),
             Command::Render(args) => render::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Bench(args) => bench::run(args),

@@ -9,6 +9,7 @@ pub mod logits;
 pub mod render;
 pub mod serve;
 pub mod tokenize;
+pub mod tokenizer;
 pub mod train;
 
 use crate::exit::Usage;
