@@ -153,7 +153,7 @@ impl Trained {
     /// # Errors
     /// When the directory can't be written.
     pub fn write(&self, dir: &Path) -> Result<(), FileError> {
-        std::fs::create_dir_all(dir).map_err(|source| FileError::Io { path: dir.to_owned(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| FileError::Write { path: dir.to_owned(), source })?;
         for (name, content) in [("tokenizer.json", &self.tokenizer), ("tokenizer_config.json", &self.config)]
         {
             write_file(&dir.join(name), |out| {

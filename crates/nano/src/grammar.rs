@@ -1,0 +1,296 @@
+//! Phrasings and entities, split into those to learn from and those held out.
+//!
+//! A template has alternatives, `<like|such as> these`, and slots, `{name}`. With its alternatives chosen it is a form. The
+//! forms of a list of templates are split by their hashes, and a fifth is held out of training: it is what evaluation uses, and
+//! nothing else. So the words of held-out forms are known, and the sentences are new. Entities (people, brands, whole
+//! things to do) are held out one by one, by their hashes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use train::random::Random;
+
+/// The language of an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Language {
+    /// Chinese.
+    Zh,
+    /// English.
+    En,
+}
+
+impl Language {
+    /// Both.
+    pub const ALL: [Language; 2] = [Language::Zh, Language::En];
+
+    /// As in file names and cases.
+    pub fn code(self) -> &'static str {
+        match self {
+            Language::Zh => "zh",
+            Language::En => "en",
+        }
+    }
+
+    /// `zh` in Chinese, `en` in English.
+    pub fn pick<T>(self, zh: T, en: T) -> T {
+        match self {
+            Language::Zh => zh,
+            Language::En => en,
+        }
+    }
+}
+
+/// Which part of all phrasings and entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To evaluate with.
+    HeldOut,
+}
+
+/// One entity in this many is held out.
+const HELD_OUT_ENTITIES: u64 = 8;
+/// One form in this many is held out, and at least one of each list.
+const HELD_OUT_FORMS: u64 = 5;
+
+/// The forms of one list: those to learn from, then those held out.
+struct SplitForms {
+    train: Vec<Rc<str>>,
+    held_out: Vec<Rc<str>>,
+}
+
+/// The forms of all lists that were asked for, so that they are worked out once.
+#[derive(Default)]
+pub struct Forms(RefCell<HashMap<(*const &'static str, usize), Rc<SplitForms>>>);
+
+impl Forms {
+    fn of(&self, templates: &'static [&'static str]) -> Rc<SplitForms> {
+        let key = (templates.as_ptr(), templates.len());
+        self.0.borrow_mut().entry(key).or_insert_with(|| Rc::new(split(templates))).clone()
+    }
+}
+
+fn split(templates: &[&str]) -> SplitForms {
+    let mut forms: Vec<Rc<str>> = templates.iter().flat_map(|t| forms(t)).map(Rc::from).collect();
+    forms.sort_by_key(|form| hash(form));
+    forms.dedup();
+    // by the form alone, so that one that stands in two lists is in the same split in both
+    let (mut held_out, mut train): (Vec<Rc<str>>, Vec<Rc<str>>) =
+        forms.into_iter().partition(|form| hash(form).is_multiple_of(HELD_OUT_FORMS));
+    if held_out.is_empty() {
+        held_out.push(train.remove(0));
+    }
+    if train.is_empty() {
+        train.extend(held_out.pop());
+    }
+    SplitForms { train, held_out }
+}
+
+/// All forms of a template.
+fn forms(template: &str) -> Vec<String> {
+    let Some(start) = template.find('<') else { return vec![template.to_owned()] };
+    let end = start + template[start..].find('>').unwrap_or_else(|| panic!("no > in {template}"));
+    let rests = forms(&template[end + 1..]);
+    let (head, options) = (&template[..start], template[start + 1..end].split('|'));
+    options.flat_map(|option| rests.iter().map(move |rest| format!("{head}{option}{rest}"))).collect()
+}
+
+/// Writes one example: all its choices come from one seed and one split.
+pub struct Writer<'a> {
+    forms: &'a Forms,
+    random: Random,
+    split: Split,
+    language: Language,
+    /// The entities that were used.
+    pub entities: Vec<String>,
+    /// The forms that were used.
+    pub phrasings: Vec<Rc<str>>,
+}
+
+impl<'a> Writer<'a> {
+    /// The writer of example `index` of one task.
+    pub fn new(
+        forms: &'a Forms,
+        seed: u64,
+        task: &str,
+        language: Language,
+        split: Split,
+        index: u64,
+    ) -> Writer<'a> {
+        let part = if split == Split::Train { "train" } else { "held out" };
+        let random = Random::new(seed, &format!("{task} {} {part}", language.code()), index);
+        Writer { forms, random, split, language, entities: Vec::new(), phrasings: Vec::new() }
+    }
+
+    /// The language to write.
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
+    /// Whether this is to be learned from.
+    pub fn is_train(&self) -> bool {
+        self.split == Split::Train
+    }
+
+    /// One of `items`.
+    pub fn one<'t, T: ?Sized>(&mut self, items: &'t [&'t T]) -> &'t T {
+        items[self.random.below(items.len())]
+    }
+
+    /// An index below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        self.random.below(count)
+    }
+
+    /// A number from `low` to `high`.
+    pub fn number(&mut self, low: u32, high: u32) -> u32 {
+        low + self.random.below((high - low + 1) as usize) as u32
+    }
+
+    /// True in `percent` of all cases.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.random.below(100) < percent
+    }
+
+    /// Puts `items` into a random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        self.random.shuffle(items);
+    }
+
+    /// `count` different indices below `of`, in random order.
+    pub fn sample(&mut self, of: usize, count: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..of).collect();
+        self.shuffle(&mut all);
+        all.truncate(count);
+        all
+    }
+
+    /// What `make` makes, made again until it belongs to this split.
+    pub fn entity(&mut self, make: &mut dyn FnMut(&mut Self) -> String) -> String {
+        loop {
+            let made = make(self);
+            let held_out = hash(&made).is_multiple_of(HELD_OUT_ENTITIES);
+            if held_out == (self.split == Split::HeldOut) {
+                self.entities.push(made.clone());
+                return made;
+            }
+        }
+    }
+
+    /// A form of this split of the templates in `of`, written out.
+    pub fn phrase(&mut self, of: &'static [&'static str], slots: &[(&str, &str)]) -> String {
+        let forms = self.forms.of(of);
+        let forms = if self.split == Split::Train { &forms.train } else { &forms.held_out };
+        let form = forms[self.random.below(forms.len())].clone();
+        let text = fill(&form, slots);
+        self.phrasings.push(form);
+        text
+    }
+
+    /// `template` with one of each alternatives, and its slots filled.
+    ///
+    /// # Panics
+    /// When a slot has no value, or an alternative no end.
+    pub fn write(&mut self, template: &str, slots: &[(&str, &str)]) -> String {
+        let mut chosen = String::new();
+        let mut rest = template;
+        while let Some(start) = rest.find('<') {
+            let end = start + rest[start..].find('>').unwrap_or_else(|| panic!("no > in {template}"));
+            let options: Vec<&str> = rest[start + 1..end].split('|').collect();
+            chosen.push_str(&rest[..start]);
+            chosen.push_str(options[self.random.below(options.len())]);
+            rest = &rest[end + 1..];
+        }
+        chosen.push_str(rest);
+        fill(&chosen, slots)
+    }
+}
+
+/// `template` with its slots filled.
+fn fill(template: &str, slots: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some(start) = rest.find('{') {
+        let end = start + rest[start..].find('}').unwrap_or_else(|| panic!("no }} in {template}"));
+        let name = &rest[start + 1..end];
+        let value = slots.iter().find(|(slot, _)| *slot == name);
+        text.push_str(&rest[..start]);
+        text.push_str(value.unwrap_or_else(|| panic!("no {name} for {template}")).1);
+        rest = &rest[end + 1..];
+    }
+    text + rest
+}
+
+/// What splits: a hash that stays the same everywhere.
+pub fn hash(text: &str) -> u64 {
+    Random::new(0, text, 0).bits()
+}
+
+/// JSON on one line with a space after `,` and `:`, as chat templates write it.
+pub fn json_line(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(json_line).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(k, v)| format!("{}: {}", Value::from(k.as_str()), json_line(v)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const PHRASES: &[&str] = &["a {x}", "<b|c|d> {x}", "e <1|2|3> {x}", "<f|g> {x}<!|.>"];
+
+    #[test]
+    fn templates_choose_alternatives_and_fill_slots() {
+        let forms = Forms::default();
+        let mut w = Writer::new(&forms, 1, "test", Language::En, Split::Train, 0);
+        let written = w.write("<so|thus> {a}, {b}<!|.>", &[("a", "<1>"), ("b", "{2}")]);
+        assert!(["so <1>, {2}!", "so <1>, {2}.", "thus <1>, {2}!", "thus <1>, {2}."].contains(&&*written));
+    }
+
+    #[test]
+    fn forms_and_entities_are_in_one_split_only() {
+        let forms = Forms::default();
+        let seen = |split| {
+            let (mut phrasings, mut entities) = (BTreeSet::new(), BTreeSet::new());
+            for index in 0..300 {
+                let mut w = Writer::new(&forms, 1, "test", Language::En, split, index);
+                w.phrase(PHRASES, &[("x", "1")]);
+                w.entity(&mut |w| w.number(0, 500).to_string());
+                phrasings.extend(w.phrasings);
+                entities.extend(w.entities);
+            }
+            (phrasings, entities)
+        };
+        let (train, test) = (seen(Split::Train), seen(Split::HeldOut));
+        assert!(train.0.is_disjoint(&test.0) && train.1.is_disjoint(&test.1));
+        assert_eq!(train.0.len() + test.0.len(), 11);
+        assert!((1..=4).contains(&test.0.len()), "{}", test.0.len());
+    }
+
+    #[test]
+    fn an_index_always_gives_the_same() {
+        let write = |index| {
+            let forms = Forms::default();
+            let mut w = Writer::new(&forms, 1, "test", Language::En, Split::Train, index);
+            (0..8).map(|_| w.phrase(PHRASES, &[("x", "1")])).collect::<String>()
+        };
+        assert_eq!(write(3), write(3));
+        assert_ne!(write(3), write(4));
+    }
+
+    #[test]
+    fn json_has_spaces_after_commas_and_colons() {
+        let value = serde_json::json!([{"a": "x, \"y\": z", "b": [1, null]}, {}]);
+        assert_eq!(json_line(&value), r#"[{"a": "x, \"y\": z", "b": [1, null]}, {}]"#);
+    }
+}
