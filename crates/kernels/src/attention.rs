@@ -4,6 +4,9 @@
 //! never has to be summed across. Softmax runs online, some blocks at a time (Milakov and Gimelshein, arXiv:1805.02867).
 //! They are cut at absolute positions, so a row's sums have one order whether it comes in a prompt or alone.
 
+// scores are named by query and vector, which are places of registers
+#![allow(clippy::needless_range_loop)]
+
 use crate::decode::decode_body;
 use crate::pool::Parts;
 use crate::simd::{Bf16, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
@@ -108,6 +111,8 @@ pub fn store_values(
     });
 }
 
+type StoreRows<'a> = dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync + 'a;
+
 /// Calls `store(head, first, places, block)` for each head of each block that rows touch: rows from `first` go to these
 /// places among the block's tokens.
 fn for_blocks(
@@ -115,7 +120,7 @@ fn for_blocks(
     layout: KvLayout,
     seqs: &[SequenceRows<'_>],
     cache: &mut [u8],
-    store: &(dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync),
+    store: &StoreRows<'_>,
 ) {
     let cache = Parts::new(cache);
     let tokens = layout.block_tokens;

@@ -119,7 +119,7 @@ fn train(options: &Options, base: &Path, say: &dyn Fn(&str)) -> anyhow::Result<P
         format!("threads={}", options.threads),
     ];
     let run = Run::prepare(Recipe::parse(RECIPE, &settings)?)?;
-    let tokens: usize = run.dataset().examples.iter().map(|example| example.tokens().len()).sum();
+    let tokens = run.task().summary().tokens;
     say(&format!(
         "training {} steps on {tokens} tokens, of which {} are done",
         run.total_steps(),
@@ -159,6 +159,7 @@ pub fn evaluate(path: &Path, dir: &Path, threads: usize) -> anyhow::Result<Vec<R
         max_waiting_tokens: usize::MAX,
         context_length,
         speculation: Speculation::Lookup,
+        adapter_bytes: 0,
     };
     let subject = Subject::Local(Local::new(Engine::start(Arc::new(model), pool, sizes)?));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;

@@ -19,9 +19,7 @@ use crate::objective::Passes;
 use crate::optimizer::{AdamW, Muon, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
 use crate::random::Random;
-use crate::recipe::{
-    Gguf, Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind,
-};
+use crate::recipe::{Gguf, Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
 use crate::reference;
 use crate::schedule::{Decay, Schedule};
 use crate::task::Task;
@@ -579,6 +577,6 @@ fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
 /// SHA-256 of the examples: their tokens, and how much each counts.
 fn task_hash(task: &Task) -> String {
     let mut hash = Sha256::new();
-    task.hash(&mut hash);
+    task.hash_into(&mut hash);
     card::hex(&hash.finalize())
 }

@@ -146,7 +146,7 @@ impl Task {
     }
 
     /// Adds all items to a hash.
-    pub fn hash(&self, hash: &mut Sha256) {
+    pub fn hash_into(&self, hash: &mut Sha256) {
         match &self.kind {
             Kind::NextToken(data) => hash_items(data, hash),
             Kind::Preference { data, .. } => hash_items(data, hash),

@@ -85,7 +85,9 @@ fn every_form_of_texts_gives_its_conversation_and_learns_its_answers() {
     let system = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello!")];
     let long = [("user", "a"), ("assistant", "b"), ("user", "Hi"), ("assistant", "Hello!")];
     let two = [("user", "Hi\nthere"), ("assistant", "Hello!")];
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    // what is wrong, the files, and what the message says
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: &[Case<'_>] = &[
         (
             r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}"#,
             &simple,

@@ -1,5 +1,8 @@
 //! Products of quantized activations with packed weights.
 
+// sums are named by row, tile and part, which are places of registers
+#![allow(clippy::needless_range_loop)]
+
 use super::dot::{Dot, MAX_ROWS, PortableDot};
 use super::format::super_at;
 use super::{GROUP, PackedMatrix, PackedType, QuantizedRows, TILE};

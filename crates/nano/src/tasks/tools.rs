@@ -33,6 +33,9 @@ struct Parameter {
     en: &'static str,
 }
 
+/// A field of a result, and what writes its value.
+type Field = (&'static str, fn(&mut Writer) -> String);
+
 /// Tools for one purpose. Requests and answers name the parameters' values `a`, `b` and `c`, the results' `r` and `s`.
 struct Family {
     names: &'static [&'static str],
@@ -41,7 +44,7 @@ struct Family {
     parameters: &'static [Parameter],
     ask_zh: &'static [&'static str],
     ask_en: &'static [&'static str],
-    results: &'static [(&'static str, fn(&mut Writer) -> String)],
+    results: &'static [Field],
     answer_zh: &'static str,
     answer_en: &'static str,
 }

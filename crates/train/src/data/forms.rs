@@ -96,7 +96,7 @@ fn envelope(tool: Value) -> Value {
 impl<T> Form<T> {
     fn fits(&self, fields: &Fields) -> bool {
         let there = |key: &&str| fields.get(*key).is_some_and(|value| !value.is_null());
-        self.keys.iter().all(|spellings| spellings.iter().any(|key| there(key)))
+        self.keys.iter().all(|spellings| spellings.iter().any(&there))
     }
 
     /// The line with each key in its first spelling.
