@@ -107,9 +107,7 @@ fn logits(model: &Model) -> Vec<f32> {
 #[test]
 fn a_gguf_file_is_the_model_with_its_tokenizer_and_template() {
     let dir = tempfile::tempdir().unwrap();
-    for (gguf, kind, allowed) in
-        [("f32", "full", 0.0), ("f32", "lora", 0.0), ("f16", "lora", 2e-3), ("q8_0", "full", 0.05)]
-    {
+    for (gguf, kind, allowed) in [("f32", "full", 0.0), ("f32", "lora", 0.0), ("f16", "lora", 2e-3)] {
         let settings = [&format!("method.gguf={gguf}"), &format!("method.kind={kind}"), "method.merge=true"];
         let recipe = recipe(dir.path(), &format!("{gguf}-{kind}"), &settings.map(|s| s as &str));
         train(&recipe, NEVER);
@@ -127,6 +125,13 @@ fn a_gguf_file_is_the_model_with_its_tokenizer_and_template() {
         assert_eq!(plain.tokenizer.len(), file.tokenizer.len());
         assert_eq!(plain.generation.eos_token_ids[0], file.generation.eos_token_ids[0]);
     }
+}
+
+#[test]
+fn a_gguf_type_that_rows_do_not_fit_is_refused_before_the_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Run::prepare(recipe(dir.path(), "q8_0", &["method.gguf=q8_0"])).err().unwrap().to_string();
+    assert!(error.contains("rows of 48 values") && error.contains("take f16"), "{error}");
 }
 
 fn weights(path: &Path) -> Vec<u8> {
