@@ -529,12 +529,7 @@ impl Progress {
                 unsafe {
                     let ahead = ahead.take();
                     if count - q <= FEW_QUERIES && at + 2 * TILE_VECTORS * S::LANES <= keys.row {
-                        const WIDE: usize = 2 * TILE_VECTORS;
-                        if count - q == 1 {
-                            tile_scores::<S, T, C, SCALED, 1, WIDE>(tile, ahead);
-                        } else {
-                            tile_scores::<S, T, C, SCALED, FEW_QUERIES, WIDE>(tile, ahead);
-                        }
+                        some_scores::<S, T, C, SCALED, { 2 * TILE_VECTORS }>(tile, count - q, ahead);
                         at += 2 * TILE_VECTORS * S::LANES;
                     } else if at + TILE_VECTORS * S::LANES <= keys.row {
                         some_scores::<S, T, C, SCALED, TILE_VECTORS>(tile, count - q, ahead);

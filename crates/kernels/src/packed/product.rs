@@ -82,24 +82,6 @@ impl Columns<'_> {
         // SAFETY: the caller's promise.
         unsafe { self.out.part(row * self.n + col, count) }
     }
-
-    /// Writes `count` outputs from `col` of rows from `row`, with the bias if they are complete. Not inlined: as a part of
-    /// each block it took minutes to compile for Arm, whose vectors are short.
-    #[inline(never)]
-    fn put(&self, row: usize, col: usize, count: usize, rows: &[[f32; TILE * 2]], complete: bool) {
-        for (row, sums) in (row..).zip(rows) {
-            // SAFETY: a task's own outputs, which are used by this function alone meanwhile.
-            let out = unsafe { self.of_row(row, col, count) };
-            match self.bias.filter(|_| complete) {
-                Some(bias) => {
-                    for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[col..]) {
-                        *out = sum + bias;
-                    }
-                }
-                None => out.copy_from_slice(&sums[..count]),
-            }
-        }
-    }
 }
 
 /// All rows of `x` against tiles `start .. end`.
@@ -314,16 +296,28 @@ unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
             }
         }
         add_groups::<D, M, T, AFFINE>(x, &piece, w, tile, &mut sums);
-        let mut results = [[0.0f32; TILE * 2]; M];
+        let bias = out.bias.filter(|_| piece.groups.end == x.groups());
+        let mut whole = [0.0f32; TILE * 2];
         for i in 0..M {
+            let into = out.of_row(piece.row + i, col, count);
+            let direct = count == T * TILE;
+            let to = if direct { into.as_mut_ptr() } else { whole.as_mut_ptr() };
             for t in 0..T {
                 for part in 0..parts {
-                    let to = results[i].as_mut_ptr().add(t * TILE + part * lanes);
-                    D::Float::store(to, sums[i][t][part]);
+                    let at = t * TILE + part * lanes;
+                    let mut sum = sums[i][t][part];
+                    if let (Some(bias), true) = (bias, direct) {
+                        sum = D::Float::add(sum, D::Float::load(bias.as_ptr().add(col + at)));
+                    }
+                    D::Float::store(to.add(at), sum);
+                }
+            }
+            if !direct {
+                for (at, into) in into.iter_mut().enumerate() {
+                    *into = whole[at] + bias.map_or(0.0, |bias| bias[col + at]);
                 }
             }
         }
-        out.put(piece.row, col, count, &results, piece.groups.end == x.groups());
     }
 }
 
