@@ -4,66 +4,18 @@
 //! never has to be summed across. Softmax runs online, some blocks at a time (Milakov and Gimelshein, arXiv:1805.02867).
 //! They are cut at absolute positions, so a row's sums have one order whether it comes in a prompt or alone.
 
-// scores are named by query and vector, which are places of registers
-#![allow(clippy::needless_range_loop)]
+mod cache;
+mod tile;
+
+pub use cache::{KvLayout, SequenceRows, store_keys, store_values};
 
 use crate::decode::decode_body;
 use crate::pool::Parts;
 use crate::simd::{Bf16, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
-use half::f16;
 use std::cell::Cell;
 use std::ops::Range;
-
-/// One layer's keys or values in `dtype`: blocks of `[kv_heads, head_dim, block_tokens]` for keys, and
-/// `[kv_heads, block_tokens, head_dim]` for values. A head's keys in Q8_0 are, for each 32 values, the scales of all tokens
-/// and then `[32, block_tokens]` codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvLayout {
-    /// F32, F16, BF16, or Q8_0: 8 bits with a scale for each 32 values of a head, which must be a multiple of 32.
-    pub dtype: DType,
-    /// Tokens in a block.
-    pub block_tokens: usize,
-    /// Key-value heads.
-    pub kv_heads: usize,
-    /// Values in a head.
-    pub head_dim: usize,
-}
-
-impl KvLayout {
-    /// Bytes of one block of keys (or of values) of one layer.
-    pub fn block_bytes(&self) -> usize {
-        self.block_tokens * self.kv_heads * self.vector_bytes()
-    }
-
-    /// Where the vectors of `head` lie in `block`, one after another.
-    fn head_bytes(&self, block: u32, head: usize) -> Range<usize> {
-        let start = self.head_start(block, head);
-        start..start + self.block_tokens * self.vector_bytes()
-    }
-
-    /// Where they start.
-    fn head_start(&self, block: u32, head: usize) -> usize {
-        block as usize * self.block_bytes() + head * self.block_tokens * self.vector_bytes()
-    }
-
-    fn vector_bytes(&self) -> usize {
-        self.head_dim / self.dtype.block_len() * self.dtype.block_bytes()
-    }
-}
-
-/// The rows of one sequence in a batch, and where its past lies in the cache.
-#[derive(Clone, Copy, Debug)]
-pub struct SequenceRows<'a> {
-    /// First row of the sequence in the batch.
-    pub start: usize,
-    /// Its number of rows.
-    pub len: usize,
-    /// Tokens of the sequence that are in the cache already: row `i` stands at position `past + i`.
-    pub past: usize,
-    /// Its cache blocks in order; they cover `past + len` tokens.
-    pub blocks: &'a [u32],
-}
+use tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
 
 /// What a layer's attention looks like.
 #[derive(Clone, Copy, Debug)]
@@ -74,141 +26,6 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Sliding window: a position sees this many positions, itself included.
     pub window: Option<usize>,
-}
-
-/// Stores keys `rows [tokens, kv_heads, head_dim]` of the batch into the layer's blocks, rounding to nearest even where
-/// the cache is narrower than float32.
-///
-/// # Panics
-/// When a sequence has too few blocks, or a block lies outside the cache.
-pub fn store_keys(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
-    let (dim, tokens) = (layout.head_dim, layout.block_tokens);
-    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
-        for (row, place) in (first..).zip(places) {
-            let key = &rows[(row * layout.kv_heads + head) * dim..][..dim];
-            store_column(layout.dtype, key, place, tokens, block);
-        }
-    });
-}
-
-/// Stores values, as [`store_keys`] does keys.
-///
-/// # Panics
-/// As [`store_keys`].
-pub fn store_values(
-    pool: &Pool,
-    rows: &[f32],
-    layout: KvLayout,
-    seqs: &[SequenceRows<'_>],
-    cache: &mut [u8],
-) {
-    let (dim, bytes) = (layout.head_dim, layout.vector_bytes());
-    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
-        for (row, place) in (first..).zip(places) {
-            let values = &rows[(row * layout.kv_heads + head) * dim..][..dim];
-            narrow(layout.dtype, values, &mut block[place * bytes..][..bytes]);
-        }
-    });
-}
-
-type StoreRows<'a> = dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync + 'a;
-
-/// Calls `store(head, first, places, block)` for each head of each block that rows touch: rows from `first` go to these
-/// places among the block's tokens.
-fn for_blocks(
-    pool: &Pool,
-    layout: KvLayout,
-    seqs: &[SequenceRows<'_>],
-    cache: &mut [u8],
-    store: &StoreRows<'_>,
-) {
-    let cache = Parts::new(cache);
-    let tokens = layout.block_tokens;
-    for s in seqs.iter().filter(|s| s.len > 0) {
-        let first = s.past / tokens;
-        let blocks = (s.past + s.len).div_ceil(tokens) - first;
-        pool.run(blocks, &|task| {
-            let block = first + task;
-            let positions = (block * tokens).max(s.past)..((block + 1) * tokens).min(s.past + s.len);
-            let places = positions.start - block * tokens..positions.end - block * tokens;
-            for head in 0..layout.kv_heads {
-                let at = layout.head_bytes(s.blocks[block], head);
-                // SAFETY: a block is one sequence's, and each of its blocks is one task's.
-                let bytes = unsafe { cache.part(at.start, at.len()) };
-                store(head, s.start + positions.start - s.past, places.clone(), bytes);
-            }
-        });
-    }
-}
-
-/// Writes a key as column `token` of `[head_dim, tokens]`.
-fn store_column(dtype: DType, key: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
-    if dtype == DType::Q8_0 {
-        return store_codes(key, token, tokens, block);
-    }
-    let size = dtype.block_bytes();
-    let places = block[token * size..].chunks_mut(tokens * size);
-    match dtype {
-        DType::F32 => places.zip(key).for_each(|(o, v)| o[..4].copy_from_slice(&v.to_le_bytes())),
-        DType::F16 => {
-            places.zip(key).for_each(|(o, v)| o[..2].copy_from_slice(&f16::from_f32(*v).to_le_bytes()))
-        }
-        DType::BF16 => places.zip(key).for_each(|(o, v)| o[..2].copy_from_slice(&to_bf16(*v).to_le_bytes())),
-        other => panic!("a cache is F32, F16, BF16 or Q8_0, not {}", other.name()),
-    }
-}
-
-/// The same in 8 bits, with its scales.
-fn store_codes(values: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
-    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
-    let mut narrowed = [0u8; 34];
-    for (values, out) in values.chunks_exact(len).zip(block.chunks_exact_mut(bytes * tokens)) {
-        narrow_block(values, &mut narrowed);
-        let (scales, codes) = out.split_at_mut(2 * tokens);
-        scales[2 * token..2 * token + 2].copy_from_slice(&narrowed[..2]);
-        for (codes, code) in codes.chunks_exact_mut(tokens).zip(&narrowed[2..]) {
-            codes[token] = *code;
-        }
-    }
-}
-
-/// Rounds to nearest even; what is no number stays none. The compiler makes vectors of it.
-fn to_bf16(v: f32) -> u16 {
-    let bits = v.to_bits();
-    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-    if v.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
-}
-
-fn narrow(dtype: DType, values: &[f32], out: &mut [u8]) {
-    match dtype {
-        DType::F32 => {
-            out.chunks_exact_mut(4).zip(values).for_each(|(o, v)| o.copy_from_slice(&v.to_le_bytes()))
-        }
-        DType::F16 => out
-            .chunks_exact_mut(2)
-            .zip(values)
-            .for_each(|(o, v)| o.copy_from_slice(&f16::from_f32(*v).to_le_bytes())),
-        DType::BF16 => out
-            .chunks_exact_mut(2)
-            .zip(values)
-            .for_each(|(o, v)| o.copy_from_slice(&to_bf16(*v).to_le_bytes())),
-        DType::Q8_0 => out
-            .chunks_exact_mut(dtype.block_bytes())
-            .zip(values.chunks_exact(dtype.block_len()))
-            .for_each(|(o, v)| narrow_block(v, o)),
-        other => panic!("a cache is F32, F16, BF16 or Q8_0, not {}", other.name()),
-    }
-}
-
-/// A block of Q8_0: a half-precision scale, then codes of which the largest is 127.
-fn narrow_block(values: &[f32], out: &mut [u8]) {
-    let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
-    let scale = f16::from_f32(largest / 127.0);
-    let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
-    out[..2].copy_from_slice(&scale.to_le_bytes());
-    for (o, v) in out[2..].iter_mut().zip(values) {
-        *o = (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
-    }
 }
 
 /// Query positions in a task: they share each decoded block of keys and values.
@@ -288,7 +105,7 @@ struct Progress {
     queries: Vec<f32>,
     /// `[queries, width]`, which become the results.
     sums: Vec<f32>,
-    /// `[queries, columns]`: scores of some blocks, with room for a vector beyond them.
+    /// `[queries, columns]`: scores of some blocks, with room for a tile beyond them.
     scores: Vec<f32>,
     columns: usize,
     /// Of each query: the largest score so far and the sum of weights relative to it.
@@ -301,15 +118,8 @@ thread_local! {
 
 /// Blocks whose scores become weights together.
 const SEGMENT_BLOCKS: usize = 4;
-/// Queries of a tile of scores, which is [`TILE_VECTORS`] vectors wide: 12 sums.
-const TILE_QUERIES: usize = 6;
-const TILE_VECTORS: usize = 2;
-/// Up to so many queries have twice as many vectors, so that sums don't wait for each other.
-const FEW_QUERIES: usize = 2;
 /// Up to so many queries, keys and values are read as they are stored; more share what is decoded once.
 const DIRECT_QUERIES: usize = 8;
-
-const CACHE_LINE: usize = 64;
 
 /// Which positions the rows of a task see.
 struct Sight {
@@ -355,7 +165,7 @@ unsafe fn attend_body<S: Simd>(
     let mut scratch = SCRATCH.take();
     scratch.progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
     let width = scratch.progress.width;
-    let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens.is_multiple_of(MAX_LANES);
+    let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens.is_multiple_of(TILE_TOKENS);
     let blocks = sight.of_row(0).start / tokens..sight.of_row(rows - 1).end.div_ceil(tokens);
     let at = |block: usize| layout.head_bytes(seq.blocks[block], kv_head);
     for segment in blocks.start / SEGMENT_BLOCKS..blocks.end.div_ceil(SEGMENT_BLOCKS) {
@@ -413,23 +223,12 @@ unsafe fn attend_body<S: Simd>(
     SCRATCH.set(scratch);
 }
 
-/// A block's keys of a head `[head_dim, row]`, which may have scales for each `chunk` values.
-#[derive(Clone, Copy)]
-struct Keys {
-    /// Of the first chunk, with bytes from one chunk to the next.
-    codes: (*const u8, usize),
-    scales: (*const u8, usize),
-    /// Tokens of a row, a multiple of every lane count.
-    row: usize,
-    chunk: usize,
-}
-
 impl Scratch {
     /// Scores of all queries with a block's keys, which are decoded for it, from `column` of the scores.
     #[inline(always)]
     unsafe fn score_decoded<S: Simd>(&mut self, stored: &[u8], layout: KvLayout, column: usize) {
         let (dim, tokens) = (layout.head_dim, layout.block_tokens);
-        let row = tokens.next_multiple_of(MAX_LANES);
+        let row = tokens.next_multiple_of(TILE_TOKENS);
         resize(&mut self.keys, dim * row);
         let scaled = layout.dtype == DType::Q8_0;
         let chunk = if scaled { DType::Q8_0.block_len() } else { dim };
@@ -470,7 +269,7 @@ impl Progress {
     /// Begins with `count` queries of `dim` values.
     fn start<'q>(&mut self, count: usize, dim: usize, tokens: usize, query: impl Fn(usize) -> &'q [f32]) {
         (self.dim, self.width) = (dim, dim.next_multiple_of(MAX_LANES));
-        self.columns = tokens * SEGMENT_BLOCKS + MAX_LANES;
+        self.columns = tokens * SEGMENT_BLOCKS + TILE_TOKENS;
         resize(&mut self.queries, count * dim);
         reset(&mut self.sums, count * self.width);
         resize(&mut self.scores, count * self.columns);
@@ -525,20 +324,8 @@ impl Progress {
             while at < keys.row {
                 let scores = self.scores[q * self.columns + column + at..].as_mut_ptr();
                 let tile = Tile { queries, dim: self.dim, keys, at, scores, columns: self.columns };
-                // SAFETY: the caller's promises. Scores have room for a vector beyond a block's last token.
-                unsafe {
-                    let ahead = ahead.take();
-                    if count - q <= FEW_QUERIES && at + 2 * TILE_VECTORS * S::LANES <= keys.row {
-                        some_scores::<S, T, C, SCALED, { 2 * TILE_VECTORS }>(tile, count - q, ahead);
-                        at += 2 * TILE_VECTORS * S::LANES;
-                    } else if at + TILE_VECTORS * S::LANES <= keys.row {
-                        some_scores::<S, T, C, SCALED, TILE_VECTORS>(tile, count - q, ahead);
-                        at += TILE_VECTORS * S::LANES;
-                    } else {
-                        some_scores::<S, T, C, SCALED, 1>(tile, count - q, ahead);
-                        at += S::LANES;
-                    }
-                }
+                // SAFETY: the caller's promises. Scores have room for a tile beyond a block's last token.
+                at += unsafe { some_scores::<S, T, C, SCALED>(tile, count - q, ahead.take()) };
             }
             q += TILE_QUERIES;
         }
@@ -598,93 +385,6 @@ impl Progress {
                 }
             }
             i = next;
-        }
-    }
-}
-
-/// Scores that are computed together: of some queries `[.., dim]` with tokens from `at`.
-#[derive(Clone, Copy)]
-struct Tile {
-    queries: *const f32,
-    dim: usize,
-    keys: Keys,
-    at: usize,
-    /// `[.., columns]`.
-    scores: *mut f32,
-    columns: usize,
-}
-
-/// Up to [`TILE_QUERIES`] queries of a tile.
-#[inline(always)]
-unsafe fn some_scores<S: Simd, T: Stored, C: Stored, const SCALED: bool, const N: usize>(
-    tile: Tile,
-    queries: usize,
-    ahead: Option<[*const u8; 2]>,
-) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        match queries {
-            1 => tile_scores::<S, T, C, SCALED, 1, N>(tile, ahead),
-            2 => tile_scores::<S, T, C, SCALED, 2, N>(tile, ahead),
-            3 => tile_scores::<S, T, C, SCALED, 3, N>(tile, ahead),
-            4 => tile_scores::<S, T, C, SCALED, 4, N>(tile, ahead),
-            5 => tile_scores::<S, T, C, SCALED, 5, N>(tile, ahead),
-            _ => tile_scores::<S, T, C, SCALED, TILE_QUERIES, N>(tile, ahead),
-        }
-    }
-}
-
-/// `Q` queries with `N` vectors of tokens. Each score is summed in the order of the head's values.
-///
-/// # Safety
-/// As for [`Simd`]; keys and queries of `dim` values, and room for the scores.
-#[inline(always)]
-unsafe fn tile_scores<S: Simd, T: Stored, C: Stored, const SCALED: bool, const Q: usize, const N: usize>(
-    tile: Tile,
-    ahead: Option<[*const u8; 2]>,
-) {
-    let Tile { queries, dim, keys, at, scores, columns } = tile;
-    // SAFETY: the caller's promises.
-    unsafe {
-        let mut totals = [[S::splat(0.0); N]; Q];
-        for chunk in 0..dim / keys.chunk {
-            let codes = keys.codes.0.add(chunk * keys.codes.1);
-            let mut sums = if SCALED { [[S::splat(0.0); N]; Q] } else { totals };
-            for d in 0..keys.chunk {
-                if let Some(ahead) = ahead {
-                    for byte in (0..T::bytes(keys.row)).step_by(CACHE_LINE) {
-                        let byte = (chunk * keys.chunk + d) * T::bytes(keys.row) + byte;
-                        S::prefetch(ahead[0].wrapping_add(byte));
-                        S::prefetch(ahead[1].wrapping_add(byte));
-                    }
-                }
-                let mut loaded = [S::splat(0.0); N];
-                for n in 0..N {
-                    loaded[n] = T::load::<S>(codes, d * keys.row + at + n * S::LANES);
-                }
-                for q in 0..Q {
-                    let x = S::splat(*queries.add(q * dim + chunk * keys.chunk + d));
-                    for n in 0..N {
-                        sums[q][n] = S::fma(x, loaded[n], sums[q][n]);
-                    }
-                }
-            }
-            if SCALED {
-                let scales = keys.scales.0.add(chunk * keys.scales.1);
-                for n in 0..N {
-                    let scale = C::load::<S>(scales, at + n * S::LANES);
-                    for q in 0..Q {
-                        totals[q][n] = S::fma(scale, sums[q][n], totals[q][n]);
-                    }
-                }
-            } else {
-                totals = sums;
-            }
-        }
-        for q in 0..Q {
-            for n in 0..N {
-                S::store(scores.add(q * columns + n * S::LANES), totals[q][n]);
-            }
         }
     }
 }

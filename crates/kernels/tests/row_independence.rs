@@ -134,14 +134,20 @@ impl Attention {
 fn attention_is_the_same_whole_in_chunks_and_beside_another_sequence() {
     let mut random = Random::new(2);
     let tokens = 83;
-    for (dtype, head_dim, kv_heads, heads, window) in [
-        (DType::F32, 12, 1, 3, None),
-        (DType::BF16, 128, 2, 4, None),
-        (DType::F16, 80, 2, 2, Some(8)),
-        (DType::BF16, 16, 3, 6, Some(40)),
-        (DType::Q8_0, 64, 2, 4, None),
+    // few queries read blocks of 32 tokens as they are stored, and of others what was decoded
+    for (dtype, block_tokens, head_dim, kv_heads, heads, window) in [
+        (DType::F32, 16, 12, 1, 3, None),
+        (DType::F32, 32, 48, 1, 3, None),
+        (DType::BF16, 16, 128, 2, 4, None),
+        (DType::BF16, 32, 128, 2, 4, None),
+        (DType::F16, 16, 80, 2, 2, Some(8)),
+        (DType::F16, 32, 80, 2, 2, Some(8)),
+        (DType::BF16, 16, 16, 3, 6, Some(40)),
+        (DType::BF16, 32, 16, 3, 6, Some(40)),
+        (DType::Q8_0, 16, 64, 2, 4, None),
+        (DType::Q8_0, 32, 64, 2, 4, None),
     ] {
-        let layout = KvLayout { dtype, block_tokens: 16, kv_heads, head_dim };
+        let layout = KvLayout { dtype, block_tokens, kv_heads, head_dim };
         let shape = AttentionShape { heads, scale: (head_dim as f32).powf(-0.5), window };
         let (qw, kw) = (heads * head_dim, kv_heads * head_dim);
         let (q, k, v) = (random.floats(tokens * qw), random.floats(tokens * kw), random.floats(tokens * kw));
@@ -194,7 +200,9 @@ fn rounded(dtype: DType, values: &[f32]) -> Vec<f64> {
             DType::Q8_0 => {
                 let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
                 let scale = half::f16::from_f32(largest / 127.0).to_f32();
-                values.iter().map(|v| (v / scale).round() * scale).collect()
+                // a value between two codes goes where the reciprocal takes it, as in the cache
+                let factor = 1.0 / scale;
+                values.iter().map(|v| (v * factor).round_ties_even() * scale).collect()
             }
             _ => values.to_vec(),
         }

@@ -1,0 +1,174 @@
+//! The block-paged cache of keys and values: its layout, and how a batch's rows are stored in it.
+
+use crate::pool::Parts;
+use crate::{DType, Pool};
+use half::{bf16, f16};
+use std::ops::Range;
+
+/// One layer's keys or values in `dtype`: blocks of `[kv_heads, head_dim, block_tokens]` for keys, and
+/// `[kv_heads, block_tokens, head_dim]` for values. A head's keys in Q8_0 are, for each 32 values, the scales of all tokens
+/// and then `[32, block_tokens]` codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// F32, F16, BF16, or Q8_0: 8 bits with a scale for each 32 values of a head, which must be a multiple of 32.
+    pub dtype: DType,
+    /// Tokens in a block.
+    pub block_tokens: usize,
+    /// Key-value heads.
+    pub kv_heads: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+}
+
+impl KvLayout {
+    /// Bytes of one block of keys (or of values) of one layer.
+    pub fn block_bytes(&self) -> usize {
+        self.block_tokens * self.kv_heads * self.vector_bytes()
+    }
+
+    /// Where the vectors of `head` lie in `block`.
+    pub(super) fn head_bytes(&self, block: u32, head: usize) -> Range<usize> {
+        let bytes = self.block_tokens * self.vector_bytes();
+        let start = block as usize * self.block_bytes() + head * bytes;
+        start..start + bytes
+    }
+
+    /// Bytes of a head's vector.
+    pub(super) fn vector_bytes(&self) -> usize {
+        self.head_dim / self.dtype.block_len() * self.dtype.block_bytes()
+    }
+}
+
+/// The rows of one sequence in a batch, and where its past lies in the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct SequenceRows<'a> {
+    /// First row of the sequence in the batch.
+    pub start: usize,
+    /// Its number of rows.
+    pub len: usize,
+    /// Tokens of the sequence that are in the cache already: row `i` stands at position `past + i`.
+    pub past: usize,
+    /// Its cache blocks in order; they cover `past + len` tokens.
+    pub blocks: &'a [u32],
+}
+
+/// Stores keys `rows [tokens, kv_heads, head_dim]` of the batch into the layer's blocks, rounding to nearest even where
+/// the cache is narrower than float32.
+///
+/// # Panics
+/// When a sequence has too few blocks, or a block lies outside the cache.
+pub fn store_keys(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
+    let (dim, tokens) = (layout.head_dim, layout.block_tokens);
+    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
+        for (row, place) in (first..).zip(places) {
+            let key = &rows[(row * layout.kv_heads + head) * dim..][..dim];
+            match layout.dtype {
+                DType::Q8_0 => narrow_column(key, place, tokens, block),
+                plain => {
+                    let size = plain.block_bytes();
+                    narrow(plain, key, tokens * size, &mut block[place * size..]);
+                }
+            }
+        }
+    });
+}
+
+/// Stores values, as [`store_keys`] does keys.
+///
+/// # Panics
+/// As [`store_keys`].
+pub fn store_values(
+    pool: &Pool,
+    rows: &[f32],
+    layout: KvLayout,
+    seqs: &[SequenceRows<'_>],
+    cache: &mut [u8],
+) {
+    let (dim, bytes) = (layout.head_dim, layout.vector_bytes());
+    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
+        for (row, place) in (first..).zip(places) {
+            let values = &rows[(row * layout.kv_heads + head) * dim..][..dim];
+            let out = &mut block[place * bytes..][..bytes];
+            match layout.dtype {
+                DType::Q8_0 => narrow_blocks(values, out),
+                plain => narrow(plain, values, plain.block_bytes(), out),
+            }
+        }
+    });
+}
+
+type StoreRows<'a> = dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync + 'a;
+
+/// Calls `store(head, first, places, block)` for each head of each block that rows touch: rows from `first` go to these
+/// places among the block's tokens.
+fn for_blocks(
+    pool: &Pool,
+    layout: KvLayout,
+    seqs: &[SequenceRows<'_>],
+    cache: &mut [u8],
+    store: &StoreRows<'_>,
+) {
+    let cache = Parts::new(cache);
+    let tokens = layout.block_tokens;
+    for s in seqs.iter().filter(|s| s.len > 0) {
+        let first = s.past / tokens;
+        let blocks = (s.past + s.len).div_ceil(tokens) - first;
+        pool.run(blocks, &|task| {
+            let block = first + task;
+            let positions = (block * tokens).max(s.past)..((block + 1) * tokens).min(s.past + s.len);
+            let places = positions.start - block * tokens..positions.end - block * tokens;
+            for head in 0..layout.kv_heads {
+                let at = layout.head_bytes(s.blocks[block], head);
+                // SAFETY: a block is one sequence's, and each of its blocks is one task's.
+                let bytes = unsafe { cache.part(at.start, at.len()) };
+                store(head, s.start + positions.start - s.past, places.clone(), bytes);
+            }
+        });
+    }
+}
+
+/// Writes values `step` bytes from each other.
+fn narrow(dtype: DType, values: &[f32], step: usize, out: &mut [u8]) {
+    match dtype {
+        DType::F32 => put(values, step, out, f32::to_le_bytes),
+        DType::F16 => put(values, step, out, |v| f16::from_f32(v).to_le_bytes()),
+        DType::BF16 => put(values, step, out, |v| bf16::from_f32(v).to_le_bytes()),
+        other => panic!("a cache is F32, F16, BF16 or Q8_0, not {}", other.name()),
+    }
+}
+
+fn put<const N: usize>(values: &[f32], step: usize, out: &mut [u8], bytes: impl Fn(f32) -> [u8; N]) {
+    for (out, value) in out.chunks_mut(step).zip(values) {
+        out[..N].copy_from_slice(&bytes(*value));
+    }
+}
+
+/// Writes a key in 8 bits as column `token` of a block of `tokens`.
+fn narrow_column(key: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
+    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
+    for (values, out) in key.chunks_exact(len).zip(block.chunks_exact_mut(bytes * tokens)) {
+        let (scales, codes) = out.split_at_mut(2 * tokens);
+        let codes = codes.chunks_exact_mut(tokens).map(|codes| &mut codes[token]);
+        narrow_block(values, &mut scales[2 * token..][..2], codes);
+    }
+}
+
+/// Writes values in 8 bits, one block of Q8_0 after another.
+fn narrow_blocks(values: &[f32], out: &mut [u8]) {
+    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
+    for (values, out) in values.chunks_exact(len).zip(out.chunks_exact_mut(bytes)) {
+        let (scale, codes) = out.split_at_mut(2);
+        narrow_block(values, scale, codes.iter_mut());
+    }
+}
+
+/// The half-precision scale and the codes of a block of Q8_0; the largest code is 127.
+fn narrow_block<'a>(values: &[f32], scale_out: &mut [u8], codes: impl Iterator<Item = &'a mut u8>) {
+    let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+    let scale = f16::from_f32(largest / 127.0);
+    let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
+    scale_out.copy_from_slice(&scale.to_le_bytes());
+    for (o, v) in codes.zip(values) {
+        *o = (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
+    }
+}
