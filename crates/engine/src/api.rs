@@ -138,6 +138,24 @@ pub struct Generate {
     pub thinking: Option<Thinking>,
 }
 
+impl Default for Generate {
+    /// One answer of no tokens.
+    fn default() -> Self {
+        Generate {
+            n: 1,
+            max_tokens: 0,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+            prompt_logprobs: None,
+            constraint: None,
+            thinking: None,
+        }
+    }
+}
+
 /// How long a thinking model may think. The prompt has opened `<think>`: all tokens up to `end_token` are reasoning.
 #[derive(Clone, Debug)]
 pub struct Thinking {

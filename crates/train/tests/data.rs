@@ -85,7 +85,7 @@ fn every_form_of_texts_gives_its_conversation_and_learns_its_answers() {
     let system = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello!")];
     let long = [("user", "a"), ("assistant", "b"), ("user", "Hi"), ("assistant", "Hello!")];
     let two = [("user", "Hi\nthere"), ("assistant", "Hello!")];
-    // what is wrong, the files, and what the message says
+    // a line, its conversation, and what is learned
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
     let cases: &[Case<'_>] = &[
         (

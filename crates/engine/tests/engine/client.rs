@@ -31,16 +31,10 @@ pub fn start(model: &Arc<Model>, options: EngineOptions) -> Engine {
 /// `max_tokens` most likely tokens, whatever they are.
 pub fn greedy(max_tokens: usize) -> Generate {
     Generate {
-        n: 1,
         max_tokens,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
         ignore_eos: true,
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        thinking: None,
+        ..Generate::default()
     }
 }
 

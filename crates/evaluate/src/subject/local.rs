@@ -62,7 +62,7 @@ impl Local {
         let in_thinking = opens_thinking(&self.0.model().tokenizer, &prompt);
         let mut parser = OutputParser::new(in_thinking, !ask.tools.is_empty());
         let sampling = Sampling { temperature: ask.temperature, seed: Some(ask.seed), ..Sampling::default() };
-        let generate = Generate { max_tokens: ask.max_tokens.min(room), sampling, ..nothing() };
+        let generate = Generate { max_tokens: ask.max_tokens.min(room), sampling, ..Generate::default() };
         let task = Task::Generate(Box::new(generate));
         let mut events = self.0.submit(Request { prompt, task, origin: Origin::default(), adapter: None })?;
         let mut answer = Answer::default();
@@ -119,7 +119,7 @@ impl Local {
 
     /// The logarithm of the probability of `continuation` after `context`, the sum over its tokens.
     pub async fn log_likelihood(&self, context: &[u32], continuation: &[u32]) -> Result<f64, LocalError> {
-        let generate = Generate { prompt_logprobs: Some(0), ..nothing() };
+        let generate = Generate { prompt_logprobs: Some(0), ..Generate::default() };
         let task = Task::Generate(Box::new(generate));
         let prompt = [context, continuation].concat();
         let mut events = self.0.submit(Request { prompt, task, origin: Origin::default(), adapter: None })?;
@@ -152,21 +152,5 @@ impl Local {
         let messages = for_template(messages);
         let input = RenderInput { messages, tools: tools.to_vec(), add_generation_prompt: true, variables };
         Ok(template.encode(&model.tokenizer, &input)?)
-    }
-}
-
-/// The least that can be asked for: no token.
-fn nothing() -> Generate {
-    Generate {
-        n: 1,
-        max_tokens: 0,
-        sampling: Sampling::default(),
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
-        ignore_eos: false,
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        thinking: None,
     }
 }

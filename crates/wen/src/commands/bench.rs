@@ -312,16 +312,10 @@ async fn arrivals(mut receiver: UnboundedReceiver<Event>) -> anyhow::Result<Vec<
 /// An answer of exactly so many most likely tokens.
 pub(super) fn greedy(max_tokens: usize) -> Generate {
     Generate {
-        n: 1,
         max_tokens,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
         ignore_eos: true,
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        thinking: None,
+        ..Generate::default()
     }
 }
 

@@ -143,16 +143,9 @@ fn request(speaker: &Speaker, prompt: Vec<u32>, settings: &Settings) -> Result<R
         return Err(SubmitError::TooLong { prompt: prompt.len(), answer: 1, context });
     }
     let generate = Generate {
-        n: 1,
         max_tokens: settings.max_tokens().map_or(room, |tokens| tokens.min(room)),
         sampling: settings.sampling(&engine.model().generation),
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
-        ignore_eos: false,
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        thinking: None,
+        ..Generate::default()
     };
     let (task, origin) = (Task::Generate(Box::new(generate)), Origin::default());
     Ok(Request { prompt, task, origin, adapter: adapter.clone() })
