@@ -1,16 +1,19 @@
-//! Products of float32 matrices for backward passes.
+//! Products of float32 matrices for training.
 //!
-//! [`crate::matmul`] makes dot products along stored rows, which is what a forward pass needs. Gradients need the other two
-//! products: `dx = dy · w`, which runs across stored rows, and `dw = dyᵀ · x`. Both are `a · b` with `b` row-major and `a`
-//! read by rows or by columns.
+//! [`crate::matmul`] makes dot products along stored rows, in an order that gives a row the same bits in any company. Training
+//! needs no such promise, but two products more: `dx = dy · w`, which runs across stored rows, and `dw = dyᵀ · x`. All are
+//! `a · b` here, where `a` is read by rows or by columns and `b` comes by rows or as a transposed weight.
 //!
-//! `b` is unpacked into panels of [`K_BLOCK`] rows, so that it can come from any storage type. Each output is summed over
-//! ascending `k` within a block, and blocks are added in order: the same bits on any number of threads.
+//! `b` is unpacked into panels, so that it can come from any storage type. Each output is summed over ascending `k` within a
+//! block of [`K_BLOCK`], and blocks are added in order: the same bits on any number of threads.
 
 use crate::Pool;
+use crate::decode::decode_row;
+use crate::matmul::Matrix;
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
 use std::cell::Cell;
+use std::ops::Range;
 
 /// A float32 matrix `[rows, cols]` that is read by rows or, transposed, by columns.
 #[derive(Clone, Copy)]
@@ -61,56 +64,96 @@ impl<'a> View<'a> {
     }
 }
 
-/// Rows of `b` that are unpacked at a time: with 16 columns they fill half of a first-level cache.
+/// The right side of a product, `[k, n]`.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// Rows that a function writes: `rows(row, values)` is called once for each.
+    Rows(&'a (dyn Fn(usize, &mut [f32]) + Sync)),
+    /// The transpose of a weight `[n, k]`.
+    Transposed(Matrix<'a>),
+}
+
+/// What happens to the values that are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sum {
+    Add,
+    Set,
+}
+
+/// Columns of `a` that a tile runs over: with 16 columns of `b` they fill half of a first-level cache.
 const K_BLOCK: usize = 256;
 /// Rows of `a` in a task: with [`K_BLOCK`] columns, 96 KB of a second-level cache.
 const M_BLOCK: usize = 96;
 /// Columns of `out` in a task.
 const N_BLOCK: usize = 1024;
+/// Columns of `out` whose panels are there at once, where `b` comes by columns.
+const N_PANELS: usize = 8 * N_BLOCK;
+/// Values of panels that are there at once, about: 8 MB.
+const PANEL_VALUES: usize = 2 << 20;
 /// Rows of `b` that one task unpacks.
 const UNPACK_ROWS: usize = 8;
 /// Rows of a tile of sums.
 const MR: usize = 6;
 
-/// `out [m, n] += a [m, k] · b [k, n]` on all threads. `b(row, values)` writes row `row` of `b`; it is called once for each.
+/// `out [m, n] += a [m, k] · b [k, n]` on all threads.
 ///
 /// # Panics
 /// When `out` is not `[m, n]`.
-pub fn add_product(
-    pool: &Pool,
-    a: View<'_>,
-    b: &(dyn Fn(usize, &mut [f32]) + Sync),
-    n: usize,
-    out: &mut [f32],
-) {
+pub fn add_product(pool: &Pool, a: View<'_>, b: Right<'_>, n: usize, out: &mut [f32]) {
+    product_into(pool, a, b, n, out, Sum::Add);
+}
+
+/// `out [m, n] = a [m, k] · b [k, n]` on all threads, whatever was in `out`.
+///
+/// # Panics
+/// When `out` is not `[m, n]`.
+pub fn product(pool: &Pool, a: View<'_>, b: Right<'_>, n: usize, out: &mut [f32]) {
+    product_into(pool, a, b, n, out, Sum::Set);
+}
+
+fn product_into(pool: &Pool, a: View<'_>, b: Right<'_>, n: usize, out: &mut [f32], sum: Sum) {
     assert_eq!(out.len(), a.rows * n, "out is [{}, {n}]", a.rows);
     if out.is_empty() {
         return;
     }
+    let at_once = match b {
+        Right::Rows(_) => n,
+        Right::Transposed(weight) => {
+            assert_eq!((weight.rows(), weight.cols()), (n, a.cols), "a weight [{n}, {}]", a.cols);
+            N_PANELS
+        }
+    };
     let width = panel_width();
     let mut panels = PANELS.take();
-    // smaller tasks where there would be too few for the threads; the sums' order does not depend on it
-    let columns = n.div_ceil(N_BLOCK);
-    let wanted = (4 * pool.threads()).div_ceil(columns);
-    let m_block = a.rows.div_ceil(wanted).next_multiple_of(MR).min(M_BLOCK);
-    let row_blocks = a.rows.div_ceil(m_block);
-    for from in (0..a.cols).step_by(K_BLOCK) {
-        let k = from..(from + K_BLOCK).min(a.cols);
-        panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
-        let parts = Parts::new(&mut panels);
-        pool.run(k.len().div_ceil(UNPACK_ROWS), &|task| {
-            let rows = task * UNPACK_ROWS..((task + 1) * UNPACK_ROWS).min(k.len());
-            unpack(rows, from, k.len(), b, n, width, &parts);
-        });
-        let out = Parts::new(out);
-        pool.run(row_blocks * columns, &|task| {
-            let (row, col) = (task / columns * m_block, task % columns * N_BLOCK);
-            let rows = row..(row + m_block).min(a.rows);
-            let cols = col..(col + N_BLOCK).min(n);
-            tiles(Block { a, k: k.clone(), panels: &panels, n }, rows, cols, &out);
-        });
+    let out = Parts::new(out);
+    for first in (0..n).step_by(at_once) {
+        let columns = first..(first + at_once).min(n);
+        let padded = columns.len().next_multiple_of(width);
+        let k_panels = (PANEL_VALUES / padded / K_BLOCK).max(1) * K_BLOCK;
+        for from in (0..a.cols).step_by(k_panels) {
+            let k = from..(from + k_panels).min(a.cols);
+            panels.resize(padded * k.len(), 0.0);
+            unpack(pool, b, &k, &columns, width, &mut panels);
+            let block =
+                Block { a, k, panels: &panels, first, n, sum: if from == 0 { sum } else { Sum::Add } };
+            run(pool, &block, columns.clone(), &out);
+        }
     }
     PANELS.set(panels);
+}
+
+/// Computes the columns `columns` of a block. The sums' order does not depend on how they are shared between the threads.
+fn run(pool: &Pool, block: &Block<'_>, columns: Range<usize>, out: &Parts<f32>) {
+    let rows = block.a.rows;
+    let column_blocks = columns.len().div_ceil(N_BLOCK);
+    // so small that no thread has to wait long for another at the end
+    let wanted = (8 * pool.threads()).div_ceil(column_blocks);
+    let m_block = rows.div_ceil(wanted).next_multiple_of(MR).min(M_BLOCK);
+    pool.run(rows.div_ceil(m_block) * column_blocks, &|task| {
+        let row = task / column_blocks * m_block;
+        let column = columns.start + task % column_blocks * N_BLOCK;
+        tiles(block, row..(row + m_block).min(rows), column..(column + N_BLOCK).min(columns.end), out);
+    });
 }
 
 /// [`add_product`] on this thread alone, for tasks of a larger loop.
@@ -126,11 +169,10 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
     for from in (0..a.cols).step_by(K_BLOCK) {
         let k = from..(from + K_BLOCK).min(a.cols);
         panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
-        let parts = Parts::new(&mut panels);
-        unpack(0..k.len(), from, k.len(), &|row, values| b.copy_row(row, values), n, width, &parts);
+        unpack_rows(&|row, values| b.copy_row(row, values), 0..k.len(), &k, n, &Parts::new(&mut panels));
+        let block = Block { a, k, panels: &panels, first: 0, n, sum: Sum::Add };
         for row in (0..a.rows).step_by(M_BLOCK) {
-            let rows = row..(row + M_BLOCK).min(a.rows);
-            tiles(Block { a, k: k.clone(), panels: &panels, n }, rows, 0..n, &out);
+            tiles(&block, row..(row + M_BLOCK).min(a.rows), 0..n, &out);
         }
     }
     PANELS.set(panels);
@@ -143,25 +185,99 @@ thread_local! {
     static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Writes rows `rows` of a block of `k` rows, which begins at row `first` of `b`, into its panels.
+/// Writes rows `k` and columns `columns` of `b` into panels: of each run of `width` columns, row after row.
 fn unpack(
-    rows: std::ops::Range<usize>,
-    first: usize,
-    k: usize,
-    b: &dyn Fn(usize, &mut [f32]),
-    n: usize,
+    pool: &Pool,
+    b: Right<'_>,
+    k: &Range<usize>,
+    columns: &Range<usize>,
     width: usize,
+    panels: &mut [f32],
+) {
+    let parts = Parts::new(panels);
+    match b {
+        Right::Rows(rows) => pool.run(k.len().div_ceil(UNPACK_ROWS), &|task| {
+            let some = task * UNPACK_ROWS..((task + 1) * UNPACK_ROWS).min(k.len());
+            unpack_rows(rows, some, k, columns.end, &parts);
+        }),
+        Right::Transposed(weight) => pool.run(columns.len().div_ceil(width), &|task| {
+            let first = columns.start + task * width;
+            // SAFETY: each panel is written by one task.
+            let panel = unsafe { parts.part(task * width * k.len(), width * k.len()) };
+            turn(weight, first..(first + width).min(columns.end), k, width, panel);
+        }),
+    }
+}
+
+simd_kernel! {
+    /// Writes rows `some` of the rows `k` of `b [k, n]` into the panels of all its columns.
+    fn unpack_rows(
+        b: &dyn Fn(usize, &mut [f32]),
+        some: Range<usize>,
+        k: &Range<usize>,
+        n: usize,
+        panels: &Parts<f32>
+    ) = unpack_rows_body;
+}
+
+#[inline(always)]
+unsafe fn unpack_rows_body<S: Simd>(
+    b: &dyn Fn(usize, &mut [f32]),
+    some: Range<usize>,
+    k: &Range<usize>,
+    n: usize,
     panels: &Parts<f32>,
 ) {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        if S::WIDE_TILE {
+            unpack_rows_of::<S, 4>(b, some, k, n, panels);
+        } else {
+            unpack_rows_of::<S, 2>(b, some, k, n, panels);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn unpack_rows_of<S: Simd, const N: usize>(
+    b: &dyn Fn(usize, &mut [f32]),
+    some: Range<usize>,
+    k: &Range<usize>,
+    n: usize,
+    panels: &Parts<f32>,
+) {
+    let width = N * S::LANES;
     let (mut row, a) = SCRATCH.take();
     row.resize(n.next_multiple_of(width), 0.0);
     row[n..].fill(0.0);
-    for i in rows {
-        b(first + i, &mut row[..n]);
+    for i in some {
+        b(k.start + i, &mut row[..n]);
         for (panel, values) in row.chunks_exact(width).enumerate() {
-            // SAFETY: each row of each panel is written by one task.
-            unsafe { panels.part((panel * k + i) * width, width) }.copy_from_slice(values);
+            // SAFETY: each row of each panel is written by one task; the caller's promise on the instruction set.
+            unsafe {
+                let to = panels.part((panel * k.len() + i) * width, width);
+                for at in (0..width).step_by(S::LANES) {
+                    S::store(to.as_mut_ptr().add(at), S::load(values.as_ptr().add(at)));
+                }
+            }
         }
+    }
+    SCRATCH.set((row, a));
+}
+
+/// Writes the columns `k` of the weight's rows `rows`, at most `width`, as columns of a panel `[k, width]`.
+fn turn(weight: Matrix<'_>, rows: Range<usize>, k: &Range<usize>, width: usize, panel: &mut [f32]) {
+    let (mut row, a) = SCRATCH.take();
+    row.resize(k.len(), 0.0);
+    // a block of columns begins and ends with a block of the storage type
+    let bytes = |values: usize| weight.dtype().row_bytes(values).expect("whole blocks of values");
+    let bytes = bytes(k.start)..bytes(k.end);
+    for (column, i) in rows.clone().enumerate() {
+        decode_row(weight.dtype(), &weight.row(i)[bytes.clone()], &mut row);
+        panel[column..].iter_mut().step_by(width).zip(&row).for_each(|(to, value)| *to = *value);
+    }
+    for column in rows.len()..width {
+        panel[column..].iter_mut().step_by(width).for_each(|to| *to = 0.0);
     }
     SCRATCH.set((row, a));
 }
@@ -169,9 +285,14 @@ fn unpack(
 /// A block of the sum: columns `k` of `a` with the unpacked rows `k` of `b`.
 struct Block<'a> {
     a: View<'a>,
-    k: std::ops::Range<usize>,
+    k: Range<usize>,
+    /// Of the columns from `first` on.
     panels: &'a [f32],
+    first: usize,
+    /// Columns of the result.
     n: usize,
+    /// What the first rows of `k` do.
+    sum: Sum,
 }
 
 simd_kernel! {
@@ -185,16 +306,11 @@ unsafe fn panel_width_body<S: Simd>() -> usize {
 }
 
 simd_kernel! {
-    fn tiles(block: Block<'_>, rows: std::ops::Range<usize>, cols: std::ops::Range<usize>, out: &Parts<f32>) = tiles_body;
+    fn tiles(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) = tiles_body;
 }
 
 #[inline(always)]
-unsafe fn tiles_body<S: Simd>(
-    block: Block<'_>,
-    rows: std::ops::Range<usize>,
-    cols: std::ops::Range<usize>,
-    out: &Parts<f32>,
-) {
+unsafe fn tiles_body<S: Simd>(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) {
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         if S::WIDE_TILE {
@@ -208,50 +324,63 @@ unsafe fn tiles_body<S: Simd>(
 /// Adds the block to `out[rows, cols]`, in tiles of `MR` rows and `N` vectors.
 #[inline(always)]
 unsafe fn tiles_of<S: Simd, const N: usize>(
-    block: Block<'_>,
-    rows: std::ops::Range<usize>,
-    cols: std::ops::Range<usize>,
+    block: &Block<'_>,
+    rows: Range<usize>,
+    cols: Range<usize>,
     out: &Parts<f32>,
 ) {
     let (k, width) = (block.k.len(), N * S::LANES);
     let (spare, mut a) = SCRATCH.take();
-    pack_rows(&block, rows.clone(), &mut a);
-    for col in cols.clone().step_by(width) {
-        let panel = &block.panels[col / width * k * width..][..k * width];
-        let some = width.min(cols.end - col);
-        for (i, a) in a.chunks_exact(k * MR).enumerate() {
-            let row = rows.start + i * MR;
-            // SAFETY: `k` rows of the packed matrices follow the pointers.
-            let sums = unsafe { tile::<S, N>(a.as_ptr(), panel.as_ptr(), k) };
-            for (row, sums) in (row..rows.end).zip(sums) {
-                // SAFETY: no other task has these rows and columns.
-                let out = unsafe { out.part(row * block.n + col, some) };
-                // SAFETY: the caller's promise on the instruction set.
-                unsafe { add_vectors::<S, N>(out, sums) };
+    for from in (0..k).step_by(K_BLOCK) {
+        let part = from..(from + K_BLOCK).min(k);
+        pack_rows(block.a, rows.clone(), block.k.start + from..block.k.start + part.end, &mut a);
+        let sets = from == 0 && block.sum == Sum::Set;
+        for col in cols.clone().step_by(width) {
+            let panel = &block.panels[(col - block.first) / width * k * width..][part.start * width..];
+            let panel = &panel[..part.len() * width];
+            let some = width.min(cols.end - col);
+            for (i, a) in a.chunks_exact(part.len() * MR).enumerate() {
+                let row = rows.start + i * MR;
+                // SAFETY: `part.len()` rows of the packed matrices follow the pointers.
+                let sums = unsafe { tile::<S, N>(a.as_ptr(), panel.as_ptr(), part.len()) };
+                for (row, sums) in (row..rows.end).zip(sums) {
+                    // SAFETY: no other task has these rows and columns.
+                    let out = unsafe { out.part(row * block.n + col, some) };
+                    if sets {
+                        out.fill(0.0);
+                    }
+                    // SAFETY: the caller's promise on the instruction set.
+                    unsafe { add_vectors::<S, N>(out, sums) };
+                }
             }
         }
     }
     SCRATCH.set((spare, a));
 }
 
-/// Rows `rows` of `a`, in groups of [`MR`] whose values of a column lie together; missing rows are zero.
-fn pack_rows(block: &Block<'_>, rows: std::ops::Range<usize>, out: &mut Vec<f32>) {
-    let (a, k) = (block.a, block.k.len());
-    out.clear();
-    out.resize(rows.len().div_ceil(MR) * MR * k, 0.0);
-    for (group, out) in out.chunks_exact_mut(MR * k).enumerate() {
+/// Rows `rows` and columns `k` of `a`, in groups of [`MR`] rows whose values of a column lie together. Missing rows repeat
+/// the last.
+fn pack_rows(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &mut Vec<f32>) {
+    let groups = rows.len().div_ceil(MR);
+    out.resize(groups * MR * k.len(), 0.0);
+    for (group, out) in out.chunks_exact_mut(MR * k.len()).enumerate() {
         let first = rows.start + group * MR;
-        let some = MR.min(rows.end - first);
+        let last = rows.end - 1 - first;
+        let (columns, _) = out.as_chunks_mut::<MR>();
         if a.row_stride == 1 {
-            for (out, col) in out.chunks_exact_mut(MR).zip(block.k.clone()) {
-                out[..some].copy_from_slice(&a.values[first + col * a.col_stride..][..some]);
+            for (out, col) in columns.iter_mut().zip(k.clone()) {
+                let values = &a.values[first + col * a.col_stride..];
+                match values.first_chunk::<MR>() {
+                    Some(whole) if last >= MR - 1 => *out = *whole,
+                    _ => *out = std::array::from_fn(|i| values[i.min(last)]),
+                }
             }
             continue;
         }
-        for i in 0..some {
-            let from = (first + i) * a.row_stride + block.k.start * a.col_stride;
-            let values = a.values[from..].iter().step_by(a.col_stride);
-            out[i..].iter_mut().step_by(MR).zip(values).for_each(|(o, v)| *o = *v);
+        let rows: [&[f32]; MR] =
+            std::array::from_fn(|i| &a.values[(first + i.min(last)) * a.row_stride..][k.clone()]);
+        for (col, out) in columns.iter_mut().enumerate() {
+            *out = std::array::from_fn(|i| rows[i][col]);
         }
     }
 }

@@ -5,8 +5,10 @@ mod common;
 use common::{Random, bits};
 use kernels::attention::AttentionShape;
 use kernels::attention_backward::{AttentionForward, attention_backward};
-use kernels::gemm::{View, add_product};
-use kernels::{Pool, backward, softmax};
+use kernels::dtype::f32_bytes;
+use kernels::gemm::{Right, View, add_product};
+use kernels::matmul::Matrix;
+use kernels::{DType, Pool, backward, softmax};
 
 /// `before + a · b` in float64.
 fn product(a: &[f32], b: &[f32], k: usize, n: usize, before: &[f32]) -> Vec<f64> {
@@ -28,17 +30,21 @@ fn transpose(a: &[f32], cols: usize) -> Vec<f32> {
 fn products_are_exact_to_rounding_and_the_same_bits_on_any_threads() {
     let mut random = Random::new(5);
     // off every tile, and beyond a block of each dimension
-    for (m, k, n) in [(1, 1, 1), (7, 3, 17), (6, 256, 16), (100, 300, 33), (13, 520, 1040)] {
+    for (m, k, n) in [(1, 1, 1), (7, 3, 17), (6, 256, 16), (100, 300, 33), (13, 520, 1040), (8, 300, 8200)] {
         let (a, b, before) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
         let want = product(&a, &b, k, n, &before);
         let rows = |row: usize, out: &mut [f32]| out.copy_from_slice(&b[row * n..][..n]);
-        let columns = transpose(&a, k);
+        let (columns, weight) = (transpose(&a, k), transpose(&b, n));
+        let weight = Right::Transposed(Matrix::new(f32_bytes(&weight), DType::F32, n, k));
         let mut first = None;
-        for (threads, view) in
-            [(1, View::new(&a, k)), (3, View::new(&a, k)), (2, View::new(&columns, m).transposed())]
-        {
+        for (threads, a, b) in [
+            (1, View::new(&a, k), Right::Rows(&rows)),
+            (3, View::new(&a, k), Right::Rows(&rows)),
+            (2, View::new(&columns, m).transposed(), Right::Rows(&rows)),
+            (2, View::new(&a, k), weight),
+        ] {
             let mut out = before.clone();
-            add_product(&Pool::new(threads), view, &rows, n, &mut out);
+            add_product(&Pool::new(threads), a, b, n, &mut out);
             for (found, want) in out.iter().zip(&want) {
                 assert!(
                     (f64::from(*found) - want).abs() < 1e-5 * k as f64,

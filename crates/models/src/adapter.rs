@@ -5,7 +5,7 @@ use crate::checkpoint::writer::{NewTensor, create_dir, read_values, write_file, 
 use crate::checkpoint::{CheckpointError, FileError, NameList};
 use crate::{CausalLm, limits};
 use kernels::Pool;
-use kernels::gemm::{View, add_product};
+use kernels::gemm::{Right, View, add_product};
 use nn::Weight;
 use nn::ops::Lora;
 use serde::{Deserialize, Serialize};
@@ -363,7 +363,7 @@ impl Adapter {
             let mut values = linear.weight.to_f32();
             let b: Vec<f32> = lora.b.to_f32().iter().map(|v| v * lora.scale).collect();
             let row = |row: usize, out: &mut [f32]| lora.a.decode_row(row, out);
-            add_product(pool, View::new(&b, lora.b.cols()), &row, cols, &mut values);
+            add_product(pool, View::new(&b, lora.b.cols()), Right::Rows(&row), cols, &mut values);
             linear.weight = Weight::from_f32(values, rows, cols);
         }
         Ok(())

@@ -4,8 +4,8 @@ use crate::tape::Pass;
 use crate::weight::Stored;
 use crate::{Context, Tensor, Vector, Weight};
 use kernels::backward::dropout;
-use kernels::gemm::{View, add_product};
-use kernels::matmul;
+use kernels::gemm::{Right, View, add_product, product};
+use kernels::matmul::{Matrix, matmul};
 use kernels::packed::{Product, matmul_packed};
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
@@ -47,7 +47,9 @@ pub(super) fn products<const N: usize>(
     for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
         let bias = bias.map(|bias| &**bias);
         match weight.stored() {
-            Stored::Rows(matrix) => matmul::matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
+            // faster, but in an order of sums in which a row's bits depend on its company: serving needs another
+            Stored::Rows(matrix) if cx.records() => rows_product(cx, x, matrix, bias, out),
+            Stored::Rows(matrix) => matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
             Stored::Packed(weight) => products.push(Product { weight, bias, out: out.values_mut() }),
         }
     }
@@ -57,6 +59,18 @@ pub(super) fn products<const N: usize>(
         matmul_packed(cx.pool(), &quantized, &mut products);
     }
     outs
+}
+
+fn rows_product(cx: &Context, x: &Tensor, weight: Matrix<'_>, bias: Option<&[f32]>, out: &mut Tensor) {
+    let (a, b, n) = (View::new(x.values(), x.cols()), Right::Transposed(weight), weight.rows());
+    let out = out.values_mut();
+    match bias {
+        None => product(cx.pool(), a, b, n, out),
+        Some(bias) => {
+            out.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+            add_product(cx.pool(), a, b, n, out);
+        }
+    }
 }
 
 fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out: &mut Tensor) {
@@ -88,7 +102,7 @@ fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out:
 /// `dx [n, in] += dy [n, out] · weight [out, in]`, whatever the weight's format: its rows are decoded to float32 once.
 pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &[f32], dx: &mut [f32]) {
     let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
-    add_product(cx.pool(), View::new(dy, weight.rows()), &rows, weight.cols(), dx);
+    add_product(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
@@ -102,7 +116,7 @@ pub(super) fn weight_gradient(pass: &mut Pass<'_>, weight: &Weight, dy: &[f32], 
 pub(super) fn outer_product(cx: &Context, weight: &Weight, dy: &[f32], x: &[f32], sum: &mut [f32]) {
     let cols = weight.cols();
     let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&x[row * cols..][..cols]);
-    add_product(cx.pool(), View::new(dy, weight.rows()).transposed(), &rows, cols, sum);
+    add_product(cx.pool(), View::new(dy, weight.rows()).transposed(), Right::Rows(&rows), cols, sum);
 }
 
 /// A low-rank adapter of a [`linear`] (LoRA, arXiv:2106.09685).

@@ -6,7 +6,7 @@
 
 use crate::parameters::ParameterInfo;
 use kernels::Pool;
-use kernels::gemm::{View, add_product};
+use kernels::gemm::{Right, View, add_product};
 use kernels::optimizer::sum_of_squares;
 
 /// The settings of Muon.
@@ -78,7 +78,7 @@ fn orthogonal(pool: &Pool, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32
     let [a, b, c] = COEFFICIENTS;
     let product = |left: &[f32], right: &[f32], n: usize, mut out: Vec<f32>| {
         let row = |row: usize, values: &mut [f32]| values.copy_from_slice(&right[row * n..][..n]);
-        add_product(pool, View::new(left, left.len() / rows), &row, n, &mut out);
+        add_product(pool, View::new(left, left.len() / rows), Right::Rows(&row), n, &mut out);
         out
     };
     for _ in 0..ITERATIONS {
