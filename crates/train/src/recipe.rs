@@ -47,6 +47,8 @@ pub struct Data {
     pub eval_share: f64,
     /// Longest sequence in tokens; examples with longer ones are left out, and counted.
     pub max_tokens: usize,
+    /// Whether examples come in an order of chance, or in that of the files: a curriculum.
+    pub shuffle: bool,
 }
 
 /// A dataset of a mixture.
@@ -284,7 +286,14 @@ impl Default for Recipe {
 
 impl Default for Data {
     fn default() -> Data {
-        Data { train: Vec::new(), mix: Vec::new(), eval: Vec::new(), eval_share: 0.0, max_tokens: 2048 }
+        Data {
+            train: Vec::new(),
+            mix: Vec::new(),
+            eval: Vec::new(),
+            eval_share: 0.0,
+            max_tokens: 2048,
+            shuffle: true,
+        }
     }
 }
 
@@ -462,6 +471,10 @@ impl Recipe {
         if self.data.mix.iter().any(|mix| mix.files.is_empty()) {
             return missing("data.mix[].files", "which files a dataset of the mixture has");
         }
+        if !self.data.mix.is_empty() && !self.data.shuffle {
+            let expected = "true for a mixture, whose datasets have no order among each other";
+            return Err(RecipeError::Value { key: "data.shuffle", found: "false".to_owned(), expected });
+        }
         let counts = [
             ("data.max_tokens", self.data.max_tokens, 1 << 20),
             ("method.rank", self.method.rank, 4096),
@@ -605,6 +618,7 @@ mod tests {
             (mix, "data.mix.1.wieght=2", "the nearest that does is `data.mix[].weight`"),
             (mix, "data.mix.1.weight=0", "data.mix[].weight is 0, but must be above 0"),
             (mix, "data.train=['c']", "both data.train and data.mix"),
+            (mix, "data.shuffle=false", "must be true for a mixture"),
             ("[[data.mix]]\nweight = 1", "seed=1", "no `data.mix[].files`"),
             ("", "data=3", "invalid type: integer `3`"),
             (

@@ -167,7 +167,7 @@ impl Run {
         let task = Task::read(&recipe, &language)?;
         check_result(&recipe, &mut model)?;
         let (mut adapter, parameters) = mark(&recipe, &mut model, &pool)?;
-        let order = task.order(recipe.steps.batch, recipe.seed);
+        let order = task.order(recipe.steps.batch, recipe.data.shuffle.then_some(recipe.seed));
         let schedule = schedule(&recipe, &order);
         let mut optimizer = optimizer(&recipe, &parameters);
         let recompute = recompute(&recipe, &model, &parameters, &optimizer, &task)?;

@@ -105,8 +105,8 @@ impl Task {
         &self.findings
     }
 
-    /// The order in which steps of `batch` items go through the data.
-    pub fn order(&self, batch: usize, seed: u64) -> Order {
+    /// The order in which steps of `batch` items go through the data; without a seed it is that of the files.
+    pub fn order(&self, batch: usize, seed: Option<u64>) -> Order {
         let sources = match &self.kind {
             Kind::NextToken(data) => &data.sources,
             Kind::Preference { data, .. } => &data.sources,

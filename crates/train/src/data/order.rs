@@ -17,22 +17,25 @@ pub struct Source {
 /// own items in a new order each time around, and on where it was when the next epoch begins. So an item of a source
 /// comes again only after all others of it. All of this follows from the seed, so that any step's items can be had without
 /// those before it.
+///
+/// An order that is not of chance has the items of its only source as they stand, in every epoch.
 pub struct Order {
     sources: Vec<Source>,
     /// Items that each source gives to an epoch.
     shares: Vec<usize>,
     batch: usize,
-    seed: u64,
+    /// What chance comes from; `None` leaves items as they stand.
+    seed: Option<u64>,
     /// The epoch that was asked for last, and its items.
     epoch: Option<(usize, Vec<usize>)>,
 }
 
 impl Order {
-    /// Steps of `batch` items. The last step of an epoch may have fewer.
+    /// Steps of `batch` items, by chance that comes from `seed`, or as they stand. The last step of an epoch may have fewer.
     ///
     /// # Panics
     /// When there are no items, a source has none, or `batch` is 0.
-    pub fn new(sources: Vec<Source>, batch: usize, seed: u64) -> Order {
+    pub fn new(sources: Vec<Source>, batch: usize, seed: Option<u64>) -> Order {
         assert!(batch > 0 && !sources.is_empty() && sources.iter().all(|source| source.items > 0));
         let shares = shares(&sources);
         Order { sources, shares, batch, seed, epoch: None }
@@ -54,26 +57,29 @@ impl Order {
     }
 
     fn items_of(&self, epoch: usize) -> Vec<usize> {
+        let Some(seed) = self.seed else {
+            return (0..self.sources.iter().map(|source| source.items).sum()).collect();
+        };
         let (mut all, mut first) = (Vec::new(), 0);
         for (number, (source, share)) in self.sources.iter().zip(&self.shares).enumerate() {
             let (mut round, mut order) = (None, Vec::new());
             for place in epoch * share..(epoch + 1) * share {
                 if round != Some(place / source.items) {
                     round = Some(place / source.items);
-                    order = self.round(number, place / source.items);
+                    order = self.round(number, place / source.items, seed);
                 }
                 all.push(first + order[place % source.items]);
             }
             first += source.items;
         }
-        Random::new(self.seed, "data", epoch as u64).shuffle(&mut all);
+        Random::new(seed, "data", epoch as u64).shuffle(&mut all);
         all
     }
 
     /// The order in which a source goes through its items for the time `round`.
-    fn round(&self, source: usize, round: usize) -> Vec<usize> {
+    fn round(&self, source: usize, round: usize, seed: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.sources[source].items).collect();
-        Random::new(self.seed, &format!("source {source}"), round as u64).shuffle(&mut order);
+        Random::new(seed, &format!("source {source}"), round as u64).shuffle(&mut order);
         order
     }
 }
@@ -118,7 +124,7 @@ mod tests {
 
     fn order(sources: &[(usize, f64)], batch: usize) -> Order {
         let sources = sources.iter().map(|&(items, weight)| Source { items, weight }).collect();
-        Order::new(sources, batch, 7)
+        Order::new(sources, batch, Some(7))
     }
 
     #[test]
@@ -134,6 +140,13 @@ mod tests {
         };
         assert_ne!(epoch(0), epoch(3));
         assert_eq!(order.step(2).len(), 2);
+    }
+
+    #[test]
+    fn without_chance_items_come_as_they_stand() {
+        let mut order = Order::new(vec![Source { items: 5, weight: 1.0 }], 2, None);
+        let steps: Vec<Vec<usize>> = (0..4).map(|step| order.step(step)).collect();
+        assert_eq!(steps, [vec![0, 1], vec![2, 3], vec![4], vec![0, 1]]);
     }
 
     #[test]
