@@ -1,6 +1,6 @@
 //! From nothing to the model that ships: data, tokenizer, first weights, training, packing, evaluation.
 
-use crate::dataset::Dataset;
+use crate::dataset::{COPYING_FIRST, Dataset};
 use crate::initial::{self, NANO};
 use crate::{card, pack};
 use anyhow::{Context, bail};
@@ -99,7 +99,7 @@ pub fn build(options: &Options) -> anyhow::Result<()> {
 fn examples(dataset: &Dataset, tokenizer: &Tokenizer, tokens: u64) -> anyhow::Result<u64> {
     let template = ChatTemplate::new(CHAT_TEMPLATE, "", "<|im_end|>")?;
     let mut measured = 0;
-    for index in 0..MEASURED {
+    for index in COPYING_FIRST..COPYING_FIRST + MEASURED {
         let example = dataset.training(index);
         let input =
             RenderInput { messages: example.messages, tools: example.tools, ..RenderInput::default() };

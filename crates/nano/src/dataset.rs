@@ -12,6 +12,9 @@ use train::random::Random;
 
 /// Cases of each task and language.
 pub const CASES: u64 = 200;
+/// Training conversations at the beginning of which [`COPIES`] percent only repeat a text.
+pub const COPYING_FIRST: u64 = 8_000;
+const COPIES: usize = 75;
 /// One training conversation in this many goes on with a second example.
 const CHAINED: usize = 12;
 /// One in this many begins with a system message that says nothing.
@@ -49,6 +52,9 @@ impl Dataset {
     /// The task and language of training example `index`, and where its other choices come from.
     fn plan(&self, index: u64) -> (&'static Task, Language, Random) {
         let mut random = Random::new(self.seed, "mixture", index);
+        if index < COPYING_FIRST && random.below(100) < COPIES {
+            return (&tasks::REPEAT, Language::ALL[random.below(2)], random);
+        }
         let total: usize = tasks::ALL.iter().map(|task| task.weight).sum();
         let mut at = random.below(total);
         let task = tasks::ALL.iter().find(|task| {
@@ -107,7 +113,8 @@ impl Dataset {
     /// # Errors
     /// When the file can't be written.
     pub fn write_tokenizer_text(&self, path: &Path) -> io::Result<()> {
-        let examples = (0..TOKENIZER_EXAMPLES).map(|index| self.training(index).training_line());
+        let examples = (COPYING_FIRST..COPYING_FIRST + TOKENIZER_EXAMPLES)
+            .map(|index| self.training(index).training_line());
         let hanzi: Value = json!({"text": HANZI});
         write_lines(path, examples.chain(std::iter::repeat_n(hanzi, HANZI_TIMES)))
     }

@@ -48,8 +48,11 @@ pub const ALL: &[Task] = &[
     copywriting::TASK,
     cited::FOUND,
     cited::ABSENT,
-    repeat::TASK,
+    REPEAT,
 ];
+
+/// Saying again what was said.
+pub const REPEAT: Task = repeat::TASK;
 
 pub use about::exchange;
 

@@ -6,7 +6,7 @@ use crate::grammar::{Language, Writer};
 use serde_json::json;
 
 /// The task.
-pub const TASK: Task = Task { name: "about", scoring: Scoring::Text, weight: 8, max_tokens: 64, write };
+pub const TASK: Task = Task { name: "about", scoring: Scoring::Text, weight: 7, max_tokens: 64, write };
 
 /// Something to ask for, and what to answer.
 struct Intent {

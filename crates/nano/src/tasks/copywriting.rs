@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// The task.
 pub const TASK: Task =
-    Task { name: "copywriting", scoring: Scoring::Text, weight: 8, max_tokens: 160, write };
+    Task { name: "copywriting", scoring: Scoring::Text, weight: 5, max_tokens: 160, write };
 
 /// An attribute: what lists call it, and how copy says it.
 struct Attribute {

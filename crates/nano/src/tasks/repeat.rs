@@ -6,7 +6,7 @@ use crate::grammar::{Language, Writer};
 use crate::words;
 
 /// The task.
-pub const TASK: Task = Task { name: "repeat", scoring: Scoring::Exact, weight: 7, max_tokens: 96, write };
+pub const TASK: Task = Task { name: "repeat", scoring: Scoring::Exact, weight: 3, max_tokens: 96, write };
 
 fn write(w: Writer) -> Example {
     let mut w = w;

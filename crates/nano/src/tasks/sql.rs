@@ -10,7 +10,7 @@ use crate::words;
 use serde_json::json;
 
 /// The task.
-pub const TASK: Task = Task { name: "sql", scoring: Scoring::Sql, weight: 16, max_tokens: 96, write };
+pub const TASK: Task = Task { name: "sql", scoring: Scoring::Sql, weight: 18, max_tokens: 96, write };
 
 /// A column: its name in SQL, what questions call it, and what is in it.
 #[derive(Clone)]
@@ -163,10 +163,8 @@ fn describe(w: &mut Writer, table: &Table) -> String {
     }
 }
 
-/// A condition in words and in SQL.
-fn condition(w: &mut Writer, table: &Table, not: &str) -> (String, String) {
-    let usable: Vec<&Column> = table.columns.iter().filter(|c| c.sql != not && c.kind != Kind::Id).collect();
-    let column = usable[w.below(usable.len())];
+/// A condition on a column, in words and in SQL.
+fn condition(w: &mut Writer, column: &Column) -> (String, String) {
     let language = w.language();
     let (sql, name) = (&column.sql, ("c", column.spoken.as_str()));
     match column.kind {
@@ -203,13 +201,15 @@ fn filter(w: &mut Writer, table: &Table, not: &str, percent: usize) -> (String, 
     if !w.chance(percent) {
         return (String::new(), String::new());
     }
-    let (said, sql) = condition(w, table, not);
-    if w.chance(25) {
-        let (more, second) = condition(w, table, not);
-        if second != sql {
-            let both = w.language().pick(format!("{said}且{more}"), format!("{said} and {more}"));
-            return (both, format!(" WHERE {sql} AND {second}"));
-        }
+    let usable: Vec<&Column> = table.columns.iter().filter(|c| c.sql != not && c.kind != Kind::Id).collect();
+    let at = w.below(usable.len());
+    let (first, others) = (usable[at], [&usable[..at], &usable[at + 1..]].concat());
+    let (said, sql) = condition(w, first);
+    if w.chance(25) && !others.is_empty() {
+        let another = others[w.below(others.len())];
+        let (more, second) = condition(w, another);
+        let both = w.language().pick(format!("{said}且{more}"), format!("{said} and {more}"));
+        return (both, format!(" WHERE {sql} AND {second}"));
     }
     (said, format!(" WHERE {sql}"))
 }
