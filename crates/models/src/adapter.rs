@@ -6,8 +6,8 @@ use crate::checkpoint::{CheckpointError, FileError, NameList};
 use crate::{CausalLm, limits};
 use kernels::Pool;
 use kernels::gemm::{Right, View, add_product};
-use nn::Weight;
 use nn::ops::Lora;
+use nn::{Vector, Weight};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ pub struct AdapterConfig {
     /// The scale is `lora_alpha / sqrt(r)`.
     #[serde(default)]
     pub use_rslora: bool,
+    /// Whether each output's length is learned apart from its direction (DoRA).
+    #[serde(default)]
+    pub use_dora: bool,
     /// Share of inputs that training leaves out.
     #[serde(default)]
     pub lora_dropout: f32,
@@ -91,13 +94,28 @@ pub enum AdapterError {
         known: &'static str,
     },
     /// A tensor whose name says nothing.
-    #[error("tensor `{0}` of the adapter is neither a lora_A nor a lora_B of a linear layer")]
+    #[error(
+        "tensor `{0}` of the adapter is neither a lora_A, a lora_B nor a lora_magnitude_vector of a linear layer"
+    )]
     UnknownTensor(String),
     /// One matrix of a pair.
     #[error(
         "the adapter has only one of lora_A and lora_B for `{0}`; write it again with PEFT's save_pretrained"
     )]
     Half(String),
+    /// Lengths that are not there, or not as many as the layer has outputs.
+    #[error(
+        "the adapter has use_dora, but for `{layer}` a lora_magnitude_vector of {found:?} values and {outputs} outputs; write it \
+         again with PEFT's save_pretrained"
+    )]
+    Magnitude {
+        /// The layer.
+        layer: String,
+        /// Values that are there; `None` when there is no such tensor.
+        found: Option<usize>,
+        /// Rows of `lora_B`.
+        outputs: usize,
+    },
     /// Matrices that do not go together, or not with the configuration.
     #[error(
         "`{layer}`: lora_A is {a:?} and lora_B {b:?}, but r is {rank}: they must be [r, in] and [out, r]"
@@ -148,6 +166,11 @@ pub enum AdapterError {
          safetensors instead of the GGUF file"
     )]
     Permuted,
+    /// An adapter that changes more than it adds, which rows of one batch can't share a base with.
+    #[error(
+        "this adapter has use_dora, which changes all of the base's weights, so it can't be served beside it; merge it          (method.merge = true in its recipe, or PEFT's merge_and_unload) and serve the result"
+    )]
+    Dora,
     /// A layer of another size.
     #[error(
         "`{layer}` of the model is [{rows}, {cols}], but the adapter is for [{adapter_rows}, {adapter_cols}]: it belongs to \
@@ -184,6 +207,7 @@ impl AdapterConfig {
             r,
             lora_alpha,
             use_rslora,
+            use_dora: false,
             lora_dropout,
             target_modules: targets.into(),
             bias: no_bias(),
@@ -227,8 +251,7 @@ impl AdapterConfig {
 }
 
 /// Fields of PEFT's LoRA that change what is computed and are not known here.
-const CHANGES_RESULT: [&str; 14] = [
-    "use_dora",
+const CHANGES_RESULT: [&str; 13] = [
     "lora_bias",
     "modules_to_save",
     "fan_in_fan_out",
@@ -266,19 +289,21 @@ impl Adapter {
         if values.is_empty() {
             return Err(AdapterError::Empty(file));
         }
-        let mut pairs = BTreeMap::<String, [Option<(Vec<usize>, Vec<f32>)>; 2]>::new();
+        let mut pairs = BTreeMap::<String, [Option<(Vec<usize>, Vec<f32>)>; 3]>::new();
         for (name, tensor) in values {
-            let stem = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".weight"));
+            // lengths are a plain vector, without the suffix that a layer's weight has
+            let stem = name.strip_prefix(PREFIX).map(|name| name.strip_suffix(".weight").unwrap_or(name));
             let (layer, which) = match stem.and_then(|stem| stem.rsplit_once('.')) {
                 Some((layer, "lora_A")) => (layer, 0),
                 Some((layer, "lora_B")) => (layer, 1),
+                Some((layer, "lora_magnitude_vector")) if config.use_dora => (layer, 2),
                 _ => return Err(AdapterError::UnknownTensor(name)),
             };
             pairs.entry(layer.to_owned()).or_default()[which] = Some(tensor);
         }
         let layers = pairs.into_iter().map(|(layer, pair)| {
-            let [Some(a), Some(b)] = pair else { return Err(AdapterError::Half(layer)) };
-            let lora = config.pair(&layer, a, b)?;
+            let [Some(a), Some(b), lengths] = pair else { return Err(AdapterError::Half(layer)) };
+            let lora = config.pair(&layer, a, b, lengths.map(|(_, values)| values))?;
             Ok((layer, lora))
         });
         let layers = layers.collect::<Result<_, _>>()?;
@@ -304,7 +329,7 @@ impl Adapter {
         };
         let layers = lm.linears().into_iter().map(|(name, linear)| {
             let (a, b) = (matrix(rank, linear.weight.cols()), matrix(linear.weight.rows(), rank));
-            (name, Lora { a, b, scale: config.scale(), dropout: 0.0 })
+            (name, Lora { a, b, scale: config.scale(), dropout: 0.0, magnitude: None })
         });
         Adapter { layers: layers.collect(), config }
     }
@@ -315,17 +340,23 @@ impl Adapter {
     /// When the directory can't be written.
     pub fn write(&self, dir: &Path) -> Result<(), AdapterError> {
         create_dir(dir)?;
-        let values: Vec<(String, [usize; 2], Vec<f32>)> = self
+        let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = self
             .layers
             .iter()
             .flat_map(|(layer, lora)| [(layer, "lora_A", &lora.a), (layer, "lora_B", &lora.b)])
             .map(|(layer, which, weight)| {
                 let name = format!("{PREFIX}{layer}.{which}.weight");
-                (name, [weight.rows(), weight.cols()], weight.to_f32())
+                (name, vec![weight.rows(), weight.cols()], weight.to_f32())
             })
             .collect();
+        for (layer, lora) in &self.layers {
+            let lengths = lora.magnitude.iter();
+            values.extend(lengths.map(|lengths| {
+                (format!("{PREFIX}{layer}.lora_magnitude_vector"), vec![lengths.len()], lengths.to_vec())
+            }));
+        }
         let tensors =
-            values.iter().map(|(name, shape, values)| NewTensor::f32(name, shape.to_vec(), values)).collect();
+            values.iter().map(|(name, shape, values)| NewTensor::f32(name, shape.clone(), values)).collect();
         write_file(&dir.join(WEIGHTS_FILE), |out| write_safetensors(out, tensors))?;
         write_file(&dir.join(CONFIG_FILE), |out| Ok(serde_json::to_writer_pretty(out, &self.config)?))?;
         Ok(())
@@ -350,7 +381,8 @@ impl Adapter {
         Adapter { config, layers: layers.collect() }
     }
 
-    /// Adds what the adapter adds to the weights of `lm` themselves, which become float32: `W + scale · B · A`.
+    /// Adds what the adapter adds to the weights of `lm` themselves, which become float32: `W + scale · B · A`, whose rows get
+    /// the lengths that the adapter has for them, if any.
     ///
     /// # Errors
     /// As for [`Self::attach`].
@@ -364,6 +396,12 @@ impl Adapter {
             let b: Vec<f32> = lora.b.to_f32().iter().map(|v| v * lora.scale).collect();
             let row = |row: usize, out: &mut [f32]| lora.a.decode_row(row, out);
             add_product(pool, View::new(&b, lora.b.cols()), Right::Rows(&row), cols, &mut values);
+            for (row, length) in
+                values.chunks_exact_mut(cols).zip(lora.magnitude.iter().flat_map(|m| m.iter()))
+            {
+                let found = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
+                row.iter_mut().for_each(|v| *v *= length / found.max(f32::MIN_POSITIVE));
+            }
             linear.weight = Weight::from_f32(values, rows, cols);
         }
         Ok(())
@@ -409,13 +447,20 @@ impl AdapterConfig {
         layer: &str,
         (a_shape, a): (Vec<usize>, Vec<f32>),
         (b_shape, b): (Vec<usize>, Vec<f32>),
+        lengths: Option<Vec<f32>>,
     ) -> Result<Lora, AdapterError> {
+        let found = lengths.as_ref().map(Vec::len);
+        if let (true, Some(&outputs)) = (self.use_dora && found != b_shape.first().copied(), b_shape.first())
+        {
+            return Err(AdapterError::Magnitude { layer: layer.to_owned(), found, outputs });
+        }
         match (&a_shape[..], &b_shape[..]) {
             (&[rank, inputs], &[outputs, of_b]) if rank == self.r && of_b == self.r => Ok(Lora {
                 a: Weight::from_f32(a, rank, inputs),
                 b: Weight::from_f32(b, outputs, rank),
                 scale: self.scale(),
                 dropout: self.lora_dropout,
+                magnitude: lengths.map(Vector::new),
             }),
             _ => Err(AdapterError::Rank { layer: layer.to_owned(), a: a_shape, b: b_shape, rank: self.r }),
         }

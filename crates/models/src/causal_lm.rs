@@ -324,12 +324,23 @@ impl Linear {
         beside: &[(Range<usize>, &LowRank)],
     ) -> [Tensor; N] {
         let outs = ops::linears(cx, x, linears.map(|l| (&l.weight, l.bias.as_ref())));
-        let mut adapters = linears.into_iter().map(|l| l.adapter.as_ref());
-        let outs = outs.map(|out| match adapters.next().flatten() {
-            Some(adapter) => ops::lora(cx, out, x, adapter),
+        let mut layers = linears.into_iter();
+        let outs = outs.map(|out| match layers.next() {
+            Some(layer) => layer.adapted(cx, out, x),
             None => out,
         });
         ops::low_rank(cx, outs, x, beside)
+    }
+}
+
+impl Linear {
+    /// Its result `out` for `x`, with the adapter that stands beside it.
+    fn adapted(&self, cx: &Context, out: Tensor, x: &Tensor) -> Tensor {
+        let Some(adapter) = &self.adapter else { return out };
+        match &adapter.magnitude {
+            Some(magnitude) => ops::dora(cx, out, x, &self.weight, self.bias.as_ref(), adapter, magnitude),
+            None => ops::lora(cx, out, x, adapter),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! comment names; they are shared, not copied.
 
 mod attend;
+mod dora;
 mod experts;
 mod gate;
 mod linear;
@@ -15,6 +16,7 @@ mod recompute;
 mod rows;
 
 pub use attend::{attention, rope};
+pub use dora::{dora, lengths};
 pub use experts::{Routing, add_weighted_rows, route};
 pub use gate::swiglu;
 pub use kernels::elementwise::RopeLayout;

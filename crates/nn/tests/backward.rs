@@ -255,9 +255,40 @@ fn adapters_beside_a_frozen_weight() {
         check("lora", &[(3, 5), (2, 5), (7, 2)], |cx, p| {
             let x = p.input(cx, 0);
             let y = ops::linear(cx, &x, &frozen, None);
-            ops::lora(cx, y, &x, &Lora { a: p.matrix(1), b: p.matrix(2), scale, dropout: 0.0 })
+            ops::lora(
+                cx,
+                y,
+                &x,
+                &Lora { a: p.matrix(1), b: p.matrix(2), scale, dropout: 0.0, magnitude: None },
+            )
         });
     }
+}
+
+#[test]
+fn adapters_with_lengths_of_their_own() {
+    let mut random = Random(17);
+    let frozen = Weight::from_f32(random.floats(7 * 5), 7, 5);
+    let bias = Vector::new(random.floats(7));
+    let [a, b] =
+        [(2, 5), (7, 2)].map(|(rows, cols)| Weight::from_f32(random.floats(rows * cols), rows, cols));
+    // the matrices are compared with PEFT's: what their gradients hold constant, differences do not
+    check("dora", &[(3, 5), (1, 7)], |cx, p| {
+        let x = p.input(cx, 0);
+        let y = ops::linear(cx, &x, &frozen, Some(&bias));
+        let lora = Lora { a: a.clone(), b: b.clone(), scale: 0.5, dropout: 0.0, magnitude: None };
+        ops::dora(cx, y, &x, &frozen, Some(&bias), &lora, &p.vector(1))
+    });
+    // lengths as they are change nothing
+    let cx = Context::new(Arc::new(kernels::Pool::new(1)));
+    let lora = Lora { a, b, scale: 0.5, dropout: 0.0, magnitude: None };
+    let x = Tensor::from_vec(random.floats(15), 3, 5);
+    let lengths = Vector::new(ops::lengths(&cx, &frozen, &lora));
+    let beside = ops::lora(&cx, ops::linear(&cx, &x, &frozen, Some(&bias)), &x, &lora);
+    let y = ops::linear(&cx, &x, &frozen, Some(&bias));
+    let found = ops::dora(&cx, y, &x, &frozen, Some(&bias), &lora, &lengths);
+    let off = found.values().iter().zip(beside.values()).map(|(a, b)| (a - b).abs());
+    assert!(off.fold(0.0, f32::max) < 1e-5);
 }
 
 #[test]
@@ -270,7 +301,9 @@ fn dropout_uses_the_same_choices_in_both_directions() {
         let x = values.input(&cx, 0);
         let zero = Weight::from_f32(vec![0.0; 18], 3, 6);
         let y = ops::linear(&cx, &x, &zero, None);
-        ops::lora(&cx, y, &x, &Lora { a: values.matrix(1), b: values.matrix(2), scale: 1.0, dropout: 0.5 })
+        let lora =
+            Lora { a: values.matrix(1), b: values.matrix(2), scale: 1.0, dropout: 0.5, magnitude: None };
+        ops::lora(&cx, y, &x, &lora)
     };
     let out = run(&p);
     let mut gradients = Gradients::new();

@@ -4,7 +4,7 @@ use crate::random::Random;
 use models::adapter::{Adapter, AdapterConfig};
 use models::causal_lm::CausalLm;
 use nn::ops::Lora;
-use nn::{ParameterId, Weight};
+use nn::{ParameterId, Vector, Weight};
 use std::collections::BTreeMap;
 
 /// The trained parameters of a model, numbered by [`ParameterId`]. Their values are in the model.
@@ -121,11 +121,14 @@ impl Parameters {
             let mut random = Random::new(seed, "lora_A", index as u64);
             let limit = 1.0 / (cols as f32).sqrt();
             let a: Vec<f32> = (0..rank * cols).map(|_| random.uniform(limit)).collect();
+            // at first the lengths are those of the frozen weights
+            let magnitude = config.use_dora.then(|| Vector::new(row_lengths(&linear.weight)));
             let lora = Lora {
                 a: Weight::from_f32(a, rank, cols),
                 b: Weight::from_f32(vec![0.0; rows * rank], rows, rank),
                 scale: config.scale(),
                 dropout: config.lora_dropout,
+                magnitude,
             };
             layers.insert(name.clone(), lora);
         }
@@ -143,6 +146,11 @@ impl Parameters {
                 *weight = weight.trainable(ParameterId(all.len()));
                 let shape = vec![weight.rows(), weight.cols()];
                 all.push(ParameterInfo { name: format!("{name}.{which}"), shape });
+            }
+            if let Some(magnitude) = &mut lora.magnitude {
+                *magnitude = magnitude.clone().trainable(ParameterId(all.len()));
+                let name = format!("{name}.lora_magnitude_vector");
+                all.push(ParameterInfo { name, shape: vec![magnitude.len()] });
             }
         }
         Parameters { all }
@@ -174,6 +182,21 @@ impl Parameters {
                     f(id, values);
                 }
             }
+            if let Some(magnitude) = &mut lora.magnitude
+                && let Some(id) = magnitude.parameter()
+            {
+                f(id, magnitude.values_mut());
+            }
         }
     }
+}
+
+/// The length of each row.
+fn row_lengths(weight: &Weight) -> Vec<f32> {
+    let mut row = vec![0.0; weight.cols()];
+    let length = |i: usize| {
+        weight.decode_row(i, &mut row);
+        row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32
+    };
+    (0..weight.rows()).map(length).collect()
 }

@@ -133,6 +133,8 @@ pub struct Method {
     pub alpha: f64,
     /// The adapter's scale is `alpha / sqrt(rank)`.
     pub rslora: bool,
+    /// Whether the adapter learns the length of each output's weights apart from their direction (DoRA).
+    pub dora: bool,
     /// Share of the adapter's inputs that are left out.
     pub dropout: f32,
     /// Layers that get an adapter; none stands for all linear layers.
@@ -333,6 +335,7 @@ impl Default for Method {
             rank: 16,
             alpha: 32.0,
             rslora: false,
+            dora: false,
             dropout: 0.0,
             targets: Vec::new(),
             quantize: Quantize::None,

@@ -531,6 +531,7 @@ fn mark(
         targets => LoraTargets::Suffixes(targets.to_vec()),
     };
     let mut config = AdapterConfig::new(m.rank, m.alpha, m.rslora, m.dropout, &targets.names());
+    config.use_dora = m.dora;
     config.base_model_name_or_path = Some(recipe.model.display().to_string());
     let parameters = Parameters::new_adapter(&mut model.lm, &config, &targets, recipe.seed)?;
     Ok((Some(config), parameters))

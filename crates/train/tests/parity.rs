@@ -5,6 +5,7 @@ mod common;
 use common::{Expected, assert_close, assert_number, base, fixture, recording};
 use models::CausalLm;
 use models::adapter::Adapter;
+use models::checkpoint::safetensors;
 use nn::ops::Lora;
 use nn::{Batch, Context, DType, Gradients, KvCache, Weight};
 use std::collections::BTreeMap;
@@ -130,6 +131,45 @@ fn training_an_adapter_equals_the_reference() {
     }
 }
 
+#[test]
+fn an_adapter_with_lengths_equals_the_reference() {
+    let expected = Expected::read("dora", "expected_training.safetensors");
+    let adapter = Adapter::read(&fixture("dora/adapter")).unwrap();
+    for part in [8, 1] {
+        let mut lm = base();
+        adapter.attach(&mut lm).unwrap();
+        let parameters = Parameters::adapter(&mut lm);
+        let trained = three_steps(&mut lm, &parameters, &expected, None, part);
+        compare(&expected, "grad.", &trained.gradients, of_adapter);
+        compare(&expected, "after3.", &trained.after, of_adapter);
+        for step in 0..3 {
+            assert_number("loss", trained.losses[step], &expected.json["training"]["losses"][step]);
+            assert_number("norm", trained.norms[step], &expected.json["training"]["grad_norms"][step]);
+        }
+    }
+    let expected = Expected::read("dora", "expected.safetensors");
+    let ids = expected.ids("input_ids");
+    let mut lm = base();
+    adapter.attach(&mut lm).unwrap();
+    assert_close("beside", &logits(&lm, &ids), &expected.f32("logits.adapter"));
+    let mut lm = base();
+    adapter.merge(&mut lm, &kernels::Pool::new(2)).unwrap();
+    assert_close("merged", &logits(&lm, &ids), &expected.f32("logits.adapter.merged"));
+    // written as PEFT does, to the names
+    let dir = tempfile::tempdir().unwrap();
+    adapter.write(dir.path()).unwrap();
+    let [theirs, ours] = [fixture("dora/adapter"), dir.path().to_owned()]
+        .map(|dir| std::fs::read(dir.join("adapter_model.safetensors")).unwrap())
+        .map(|bytes| {
+            safetensors::parse(&bytes)
+                .unwrap()
+                .into_iter()
+                .map(|(name, t)| (name, t.shape))
+                .collect::<BTreeMap<_, _>>()
+        });
+    assert_eq!(ours, theirs);
+}
+
 fn logits(lm: &CausalLm, ids: &[i64]) -> Vec<f32> {
     let cx = Context::new(std::sync::Arc::new(kernels::Pool::new(1)));
     let tokens: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
@@ -188,7 +228,7 @@ fn adapter_of(expected: &Expected) -> Adapter {
     let layers = layers.map(|(name, layer)| {
         let a = matrix(&format!("adapter.{name}"));
         let b = matrix(&format!("adapter.{}", name.replace("lora_A", "lora_B")));
-        (layer, Lora { a, b, scale: config.scale(), dropout: 0.0 })
+        (layer, Lora { a, b, scale: config.scale(), dropout: 0.0, magnitude: None })
     });
     Adapter { layers: layers.collect(), config }
 }

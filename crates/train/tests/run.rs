@@ -60,6 +60,7 @@ fn an_adapter_and_all_weights_learn_what_they_are_shown() {
     for (name, settings) in [
         ("lora", &["steps.epochs=30"][..]),
         ("int8", &["steps.epochs=30", "method.quantize=int8"]),
+        ("dora", &["steps.epochs=30", "method.dora=true", "method.quantize=int8"]),
         ("full", &["steps.epochs=30", "method.kind=full"]),
     ] {
         let (outcome, reports) = train(&recipe(dir.path(), name, settings), NEVER);

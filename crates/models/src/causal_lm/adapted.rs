@@ -94,6 +94,9 @@ impl CausalLm {
     /// When it is for another model, or has values that are no numbers.
     pub fn adapted_by(&self, adapter: &Adapter) -> Result<ServedAdapter, AdapterError> {
         adapter.check(self)?;
+        if adapter.config.use_dora {
+            return Err(AdapterError::Dora);
+        }
         let of = |layer: usize, name: &str| adapter.layers.get(&format!("model.layers.{layer}.{name}"));
         let permuted = self.config.rope.layout == RopeLayout::Interleaved;
         let dtype = self.adapter_dtype();

@@ -130,6 +130,9 @@ pub struct Lora {
     pub scale: f32,
     /// Share of its inputs that are zero while recording; the others grow by `1 / (1 - dropout)`.
     pub dropout: f32,
+    /// How long each output's weights are together with what it adds, `[out]`, where that is learned apart from their
+    /// direction: then it is for `ops::dora`.
+    pub magnitude: Option<Vector>,
 }
 
 /// `y + scale · (x · aᵀ) · bᵀ`: adds to `y [n, out]`, the product of `x [n, in]`, what the adapter makes of `x`.
@@ -154,7 +157,7 @@ pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
     y
 }
 
-fn lora_backward(
+pub(super) fn lora_backward(
     pass: &mut Pass<'_>,
     dy: &Tensor,
     x: &Tensor,
@@ -187,7 +190,7 @@ fn lora_backward(
 }
 
 /// `x` with the share `rate` of its values zero, and the others larger. The gradient goes the same way.
-fn drop_out(cx: &Context, x: &Tensor, rate: f32, seed: u64) -> Tensor {
+pub(super) fn drop_out(cx: &Context, x: &Tensor, rate: f32, seed: u64) -> Tensor {
     let mut out = cx.uninit(x.rows(), x.cols());
     dropout(cx.pool(), x.values(), rate, seed, out.values_mut());
     out
