@@ -3,7 +3,7 @@
 use evaluate::{Answer, Call, Task};
 use models::Tokenizer;
 use models::chat::{ChatTemplate, RenderInput};
-use nano::dataset::Dataset;
+use nano::dataset::{COPYING_FIRST, Dataset};
 use nano::example::Example;
 use nano::grammar::Language;
 use nano::tasks;
@@ -31,7 +31,7 @@ fn a_seed_gives_the_same_examples_everywhere() {
 fn no_entity_and_no_phrasing_of_a_case_is_learned() {
     let dataset = Dataset::new(1);
     let (mut entities, mut phrasings) = (BTreeSet::new(), BTreeSet::new());
-    for index in 0..8_000 {
+    for index in 0..COPYING_FIRST + 8_000 {
         let example = dataset.training(index);
         entities.extend(example.entities);
         phrasings.extend(example.phrasings);
@@ -104,14 +104,15 @@ fn every_example_fits_and_comes_back_from_its_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = Dataset::new(1);
     let text = dir.path().join("text.jsonl");
-    dataset.write_training(&text, 3_000).unwrap();
+    dataset.write_tokenizer_text(&text).unwrap();
     let settings =
         Settings { vocab_size: 4096, pieces: Pieces::Copyable, chat_template: Some(TEMPLATE.to_owned()) };
     let trained = train::tokenizer::train(&[text], &settings).unwrap();
     let tokenizer = Tokenizer::from_json(&serde_json::to_vec(&trained.tokenizer).unwrap()).unwrap();
     let template = ChatTemplate::new(TEMPLATE, "", "<|im_end|>").unwrap();
     let mut lengths: BTreeMap<u64, usize> = BTreeMap::new();
-    for index in 0..2_000 {
+    // the mixture begins after the copying
+    for index in COPYING_FIRST..COPYING_FIRST + 2_000 {
         let example = dataset.training(index);
         let input = RenderInput {
             messages: example.messages.clone(),
@@ -132,7 +133,7 @@ fn every_example_fits_and_comes_back_from_its_tokens() {
 #[test]
 fn answers_are_what_training_reads() {
     let dataset = Dataset::new(1);
-    for index in 0..500 {
+    for index in COPYING_FIRST..COPYING_FIRST + 500 {
         let line = dataset.training(index).training_line();
         let messages = line["messages"].as_array().unwrap();
         assert_eq!(messages.last().unwrap()["role"], "assistant", "{line}");
