@@ -70,10 +70,12 @@ fn check(name: &str, shapes: &[(usize, usize)], f: impl Fn(&Context, &Parameters
         let out = f(&eager, parameters);
         out.values().iter().zip(&coefficients).map(|(o, c)| f64::from(*o) * f64::from(*c)).sum()
     };
-    assert_eq!(
-        bits(f(&eager, &parameters).values()),
-        bits(out.values()),
-        "{name}: recording changes nothing"
+    // products are summed in another order
+    let same = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
+    let unrecorded = f(&eager, &parameters);
+    assert!(
+        unrecorded.values().iter().zip(out.values()).all(same),
+        "{name}: recording changes nothing but rounding"
     );
     for i in 0..shapes.len() {
         let found =
