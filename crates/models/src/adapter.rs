@@ -5,7 +5,6 @@ use crate::checkpoint::writer::{NewTensor, create_dir, read_values, write_file, 
 use crate::checkpoint::{CheckpointError, FileError, NameList};
 use crate::{CausalLm, limits};
 use kernels::Pool;
-use kernels::gemm::{Right, View, add_product};
 use nn::ops::Lora;
 use nn::{Vector, Weight};
 use serde::{Deserialize, Serialize};
@@ -168,7 +167,8 @@ pub enum AdapterError {
     Permuted,
     /// An adapter that changes more than it adds, which rows of one batch can't share a base with.
     #[error(
-        "this adapter has use_dora, which changes all of the base's weights, so it can't be served beside it; merge it          (method.merge = true in its recipe, or PEFT's merge_and_unload) and serve the result"
+        "this adapter has use_dora, which changes all of the base's weights, so it can't be served beside it; merge it \
+         (method.merge = true in its recipe, or PEFT's merge_and_unload) and serve the result"
     )]
     Dora,
     /// A layer of another size.
@@ -392,16 +392,7 @@ impl Adapter {
             linear.adapter = None;
             let Some(lora) = self.layers.get(&name) else { continue };
             let (rows, cols) = (linear.weight.rows(), linear.weight.cols());
-            let mut values = linear.weight.to_f32();
-            let b: Vec<f32> = lora.b.to_f32().iter().map(|v| v * lora.scale).collect();
-            let row = |row: usize, out: &mut [f32]| lora.a.decode_row(row, out);
-            add_product(pool, View::new(&b, lora.b.cols()), Right::Rows(&row), cols, &mut values);
-            for (row, length) in
-                values.chunks_exact_mut(cols).zip(lora.magnitude.iter().flat_map(|m| m.iter()))
-            {
-                let found = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
-                row.iter_mut().for_each(|v| *v *= length / found.max(f32::MIN_POSITIVE));
-            }
+            let values = lora.merged(pool, &linear.weight);
             linear.weight = Weight::from_f32(values, rows, cols);
         }
         Ok(())
@@ -426,7 +417,8 @@ impl Adapter {
                 }
                 Some(_) => {}
             }
-            if [&lora.a, &lora.b].iter().any(|m| m.to_f32().iter().any(|v| !v.is_finite())) {
+            let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
+            if [&lora.a, &lora.b].iter().any(|m| bad(&m.to_f32())) || lora.magnitude.iter().any(|m| bad(m)) {
                 return Err(AdapterError::NotFinite(layer.clone()));
             }
         }

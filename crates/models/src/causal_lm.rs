@@ -331,9 +331,7 @@ impl Linear {
         });
         ops::low_rank(cx, outs, x, beside)
     }
-}
 
-impl Linear {
     /// Its result `out` for `x`, with the adapter that stands beside it.
     fn adapted(&self, cx: &Context, out: Tensor, x: &Tensor) -> Tensor {
         let Some(adapter) = &self.adapter else { return out };

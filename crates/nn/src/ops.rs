@@ -16,7 +16,7 @@ mod recompute;
 mod rows;
 
 pub use attend::{attention, rope};
-pub use dora::{dora, lengths};
+pub use dora::{dora, lengths, row_lengths};
 pub use experts::{Routing, add_weighted_rows, route};
 pub use gate::swiglu;
 pub use kernels::elementwise::RopeLayout;

@@ -285,7 +285,7 @@ fn adapters_with_lengths_of_their_own() {
     let cx = Context::new(Arc::new(kernels::Pool::new(1)));
     let lora = Lora { a, b, scale: 0.5, dropout: 0.0, magnitude: None };
     let x = Tensor::from_vec(random.floats(15), 3, 5);
-    let lengths = Vector::new(ops::lengths(&cx, &frozen, &lora));
+    let lengths = Vector::new(ops::lengths(cx.pool(), &frozen, &lora));
     let beside = ops::lora(&cx, ops::linear(&cx, &x, &frozen, Some(&bias)), &x, &lora);
     let y = ops::linear(&cx, &x, &frozen, Some(&bias));
     let found = ops::dora(&cx, y, &x, &frozen, Some(&bias), &lora, &lengths);

@@ -3,7 +3,7 @@
 use crate::random::Random;
 use models::adapter::{Adapter, AdapterConfig};
 use models::causal_lm::CausalLm;
-use nn::ops::Lora;
+use nn::ops::{Lora, row_lengths};
 use nn::{ParameterId, Vector, Weight};
 use std::collections::BTreeMap;
 
@@ -122,7 +122,7 @@ impl Parameters {
             let limit = 1.0 / (cols as f32).sqrt();
             let a: Vec<f32> = (0..rank * cols).map(|_| random.uniform(limit)).collect();
             // at first the lengths are those of the frozen weights
-            let magnitude = config.use_dora.then(|| Vector::new(row_lengths(&linear.weight)));
+            let magnitude = config.use_dora.then(|| Vector::new(row_lengths(&linear.weight.to_f32(), cols)));
             let lora = Lora {
                 a: Weight::from_f32(a, rank, cols),
                 b: Weight::from_f32(vec![0.0; rows * rank], rows, rank),
@@ -189,14 +189,4 @@ impl Parameters {
             }
         }
     }
-}
-
-/// The length of each row.
-fn row_lengths(weight: &Weight) -> Vec<f32> {
-    let mut row = vec![0.0; weight.cols()];
-    let length = |i: usize| {
-        weight.decode_row(i, &mut row);
-        row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32
-    };
-    (0..weight.rows()).map(length).collect()
 }

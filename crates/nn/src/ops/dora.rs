@@ -1,9 +1,9 @@
 //! DoRA: adapters that learn how long each output's weights are apart from where they point.
 
 use super::Lora;
-use super::linear::{drop_out, input_gradient, lora_backward, products};
+use super::linear::{Added, added, drop_out, input_gradient, lora_backward, products};
 use crate::{Context, Tensor, Vector, Weight};
-use kernels::gemm::{Right, View, add_product};
+use kernels::Pool;
 
 /// A layer's result with a DoRA adapter (arXiv:2402.09353). `y [n, out]` is `x · wᵀ + bias`, the product of `x [n, in]` with the
 /// frozen `weight`. With `v = w + scale · b a` and `g = magnitude / |v|`, by rows: `y = g · (x vᵀ) + bias`.
@@ -22,13 +22,9 @@ pub fn dora(
     adapter: &Lora,
     magnitude: &Vector,
 ) -> Tensor {
-    let lengths = lengths(cx, weight, adapter);
+    let lengths = lengths(cx.pool(), weight, adapter);
     let factors: Vec<f32> = magnitude.iter().zip(&lengths).map(|(m, length)| m / length).collect();
-    let dropped = (cx.records() && adapter.dropout > 0.0).then(|| cx.next_seed());
-    let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
-    let [mut h] = products(cx, &input, [(&adapter.a, None)]);
-    h.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
-    let [mut z] = products(cx, &h, [(&adapter.b, None)]);
+    let Added { dropped, input, h, out: mut z } = added(cx, x, adapter);
     let plain = match dropped {
         Some(_) => {
             let [plain] = products(cx, &input, [(weight, None)]);
@@ -76,13 +72,21 @@ pub fn dora(
 }
 
 /// The lengths of the rows of `weight + scale · b a`, not quite 0 for rows that are: they are divided by.
-pub fn lengths(cx: &Context, weight: &Weight, adapter: &Lora) -> Vec<f32> {
-    let mut values = weight.to_f32();
-    let b: Vec<f32> = adapter.b.to_f32().iter().map(|v| v * adapter.scale).collect();
-    let row = |row: usize, out: &mut [f32]| adapter.a.decode_row(row, out);
-    add_product(cx.pool(), View::new(&b, adapter.b.cols()), Right::Rows(&row), weight.cols(), &mut values);
+pub fn lengths(pool: &Pool, weight: &Weight, adapter: &Lora) -> Vec<f32> {
+    dividing_lengths(&adapter.sum(pool, weight), weight.cols())
+}
+
+/// [`row_lengths`], not quite 0 for rows that are.
+pub(super) fn dividing_lengths(values: &[f32], cols: usize) -> Vec<f32> {
+    let mut lengths = row_lengths(values, cols);
+    lengths.iter_mut().for_each(|length| *length = length.max(f32::MIN_POSITIVE));
+    lengths
+}
+
+/// The lengths of the rows of `values [rows, cols]`.
+pub fn row_lengths(values: &[f32], cols: usize) -> Vec<f32> {
     let length = |row: &[f32]| row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
-    values.chunks_exact(weight.cols()).map(|row| length(row).max(f32::MIN_POSITIVE)).collect()
+    values.chunks_exact(cols).map(length).collect()
 }
 
 /// `y - bias`.

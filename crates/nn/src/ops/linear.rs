@@ -1,8 +1,10 @@
 //! Products with weight matrices, and low-rank adapters beside them.
 
+use super::dora::dividing_lengths;
 use crate::tape::Pass;
 use crate::weight::Stored;
 use crate::{Context, Tensor, Vector, Weight};
+use kernels::Pool;
 use kernels::backward::dropout;
 use kernels::gemm::{Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
@@ -135,17 +137,59 @@ pub struct Lora {
     pub magnitude: Option<Vector>,
 }
 
-/// `y + scale · (x · aᵀ) · bᵀ`: adds to `y [n, out]`, the product of `x [n, in]`, what the adapter makes of `x`.
-///
-/// Backward: with `h = scale · x aᵀ` and `dh = scale · dy b`, `db += dyᵀ h`, `da += dhᵀ x`, `dx += dh a`. Keeps `x` and `h`.
-pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
+impl Lora {
+    /// The weight `[out, in]` that does with it what `weight` does beside it, in float32: `weight + scale · b a`, whose rows get
+    /// the lengths that it has for them, if any.
+    pub fn merged(&self, pool: &Pool, weight: &Weight) -> Vec<f32> {
+        let mut values = self.sum(pool, weight);
+        let Some(magnitude) = &self.magnitude else { return values };
+        let lengths = dividing_lengths(&values, weight.cols());
+        for ((row, found), length) in values.chunks_exact_mut(weight.cols()).zip(lengths).zip(&**magnitude) {
+            row.iter_mut().for_each(|v| *v *= length / found);
+        }
+        values
+    }
+
+    /// `weight + scale · b a`.
+    pub(super) fn sum(&self, pool: &Pool, weight: &Weight) -> Vec<f32> {
+        let mut values = weight.to_f32();
+        let b: Vec<f32> = self.b.to_f32().iter().map(|v| v * self.scale).collect();
+        let row = |row: usize, out: &mut [f32]| self.a.decode_row(row, out);
+        let rows = Right::Rows(&row);
+        add_product(pool, View::new(&b, self.b.cols()), rows, weight.cols(), &mut values);
+        values
+    }
+}
+
+/// What an adapter makes of an input, and what its backward needs.
+pub(super) struct Added {
+    /// Where the choices of what was dropped began.
+    pub(super) dropped: Option<u64>,
+    /// What was left of the input.
+    pub(super) input: Tensor,
+    /// `scale · input · aᵀ`.
+    pub(super) h: Tensor,
+    /// `h · bᵀ`.
+    pub(super) out: Tensor,
+}
+
+/// What `adapter` makes of `x [n, in]`.
+pub(super) fn added(cx: &Context, x: &Tensor, adapter: &Lora) -> Added {
     let dropped = (cx.records() && adapter.dropout > 0.0).then(|| cx.next_seed());
     let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
     let [mut h] = products(cx, &input, [(&adapter.a, None)]);
     h.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
-    let [added] = products(cx, &h, [(&adapter.b, None)]);
+    let [out] = products(cx, &h, [(&adapter.b, None)]);
+    Added { dropped, input, h, out }
+}
+
+/// `y + scale · (x · aᵀ) · bᵀ`: adds to `y [n, out]`, the product of `x [n, in]`, what the adapter makes of `x`.
+///
+/// Backward: with `h = scale · x aᵀ` and `dh = scale · dy b`, `db += dyᵀ h`, `da += dhᵀ x`, `dx += dh a`. Keeps `x` and `h`.
+pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
+    let Added { dropped, h, out, .. } = added(cx, x, adapter);
     let node = y.node();
-    kernels::elementwise::add_assign(cx.pool(), y.values_mut(), added.values());
+    kernels::elementwise::add_assign(cx.pool(), y.values_mut(), out.values());
     let trained = adapter.a.parameter().is_some() || adapter.b.parameter().is_some();
     if cx.records() && (node.is_some() || x.node().is_some() || trained) {
         let (x, adapter) = (x.clone(), adapter.clone());
