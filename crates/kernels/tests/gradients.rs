@@ -6,7 +6,7 @@ use common::{Random, bits};
 use kernels::attention::AttentionShape;
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::dtype::f32_bytes;
-use kernels::gemm::{Right, View, add_product};
+use kernels::gemm::{self, Right, View, add_product};
 use kernels::matmul::Matrix;
 use kernels::{DType, Pool, backward, softmax};
 
@@ -52,6 +52,11 @@ fn products_are_exact_to_rounding_and_the_same_bits_on_any_threads() {
                 );
             }
             assert_eq!(&bits(&out), first.get_or_insert_with(|| bits(&out)), "[{m}, {k}, {n}]");
+            // what takes the place of other values is what is added to none
+            let (mut added, mut set) = (vec![0.0; m * n], before.clone());
+            add_product(&Pool::new(threads), a, b, n, &mut added);
+            gemm::product(&Pool::new(threads), a, b, n, &mut set);
+            assert_eq!(bits(&set), bits(&added), "[{m}, {k}, {n}]");
         }
     }
 }
