@@ -51,10 +51,8 @@ pub const ALL: &[Task] = &[
     REPEAT,
 ];
 
-/// Saying again what was said.
-pub const REPEAT: Task = repeat::TASK;
-
 pub use about::exchange;
+pub use repeat::TASK as REPEAT;
 
 /// A request with what it is about: in front, behind, on a line of its own or on the same.
 fn join_request(w: &mut Writer, request: &str, material: &str) -> String {
