@@ -44,7 +44,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wen", default=str(WEN), help="the binary, built for release [%(default)s]")
-    parser.add_argument("--python", help="an interpreter with torch, transformers, sentencepiece, numpy and dashscope")
+    parser.add_argument("--python", help="an interpreter with torch, transformers, peft, sentencepiece, numpy and dashscope")
     parser.add_argument("--shape", type=names_of(SHAPES), default=list(SHAPES), help=f"of {','.join(SHAPES)} [all]")
     parser.add_argument("--only", type=names_of(SECTIONS), default=list(SECTIONS), help=f"of {','.join(SECTIONS)} [all]")
     parser.add_argument("--rounds", type=positive, default=5)

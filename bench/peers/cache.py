@@ -9,7 +9,7 @@ from peers.process import Failed, run
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wen" / "bench"
 BENCH = Path(__file__).resolve().parent.parent
-PACKAGES = ["numpy", "dashscope", "torch", "transformers", "sentencepiece"]
+PACKAGES = ["numpy", "dashscope", "torch", "transformers", "sentencepiece", "peft"]
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"  # a tenth of the size of those with CUDA
 
 

@@ -74,6 +74,8 @@ def claims(sections: dict[str, Readings], shape_name: str, shape: Shape, sizes: 
         "start": lambda readings: start(readings, shape_name),
         "memory": memory,
         "overload": overload,
+        "adapter": adapter,
+        "whole": whole,
     }
     return [claim for name, make in makers.items() if name in sections for claim in make(sections[name])]
 
@@ -174,6 +176,21 @@ def overload(readings: Readings) -> Iterator[Claim]:
     growth = [100 * (later / earlier - 1) for earlier, later in zip(before, after)]
     detail = f"resident {number(statistics.median(before) / 1e6)} MB before, {number(statistics.median(after) / 1e6)} after"
     yield Claim(f"{what}, growth of memory", Spread.of(growth), "%", GROWTH_PERCENT, False, detail)
+
+
+def adapter(readings: Readings) -> Iterator[Claim]:
+    what = "training an adapter of rank 16"
+    yield times(f"{what}, int8 base", readings, "tokens_per_second", "wen int8", "PEFT", 6)
+    yield times(f"{what}, float32 base", readings, "tokens_per_second", "wen float32", "PEFT", None)
+    ours, theirs = readings.of("wen int8", "memory_bytes"), readings.of("PEFT", "memory_bytes")
+    shares = [100 * our / their for our, their in zip(ours, theirs)]
+    gigabytes = [Spread.of([value / 1e9 for value in values]) for values in (ours, theirs)]
+    detail = f"Wen {gigabytes[0]} GB; PEFT {gigabytes[1]} GB"
+    yield Claim(f"{what}, int8 base, memory of PEFT's", Spread.of(shares), "%", 100 / 3, False, detail)
+
+
+def whole(readings: Readings) -> Iterator[Claim]:
+    yield times("training 10 million weights", readings, "tokens_per_second", "wen", "PyTorch", 2)
 
 
 def times(what: str, readings: Readings, metric: str, ours: str, theirs: str, target: float | None) -> Claim:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import cache, load
+from peers import cache, load, training
 from peers.llama_cpp import LlamaCpp
 from peers.load import Chats
 from peers.process import run
 from peers.shape import Shape
+from peers.training import Work
 from peers.wen import Wen
 
 Metrics = dict[str, float]
@@ -21,6 +22,7 @@ Engines = dict[str, Callable[[int], Metrics]]  # measure in the round of this nu
 OVERLOAD_QUEUE = 16  # requests that may wait; as many as run
 SPARE_TOKENS = 64  # of a sequence's room, beyond prompt and answer
 MEMORY_ANSWER = 16
+PART_TOKENS = 512  # that training computes at once; PEFT has no such setting
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,40 @@ def overload(bench: Bench) -> Engines:
     return {"wen int8": lambda _: measure()}
 
 
+def adapter(bench: Bench) -> Engines:
+    """LoRA of rank 16 on all linear layers, over the base in 8 bits and in float32."""
+    rank = ["method.rank=16", "optimizer.learning_rate=1e-4", f"steps.part_tokens={PART_TOKENS}"]
+    base = bench.wen.checkpoint
+    return {
+        "wen int8": lambda _: bench.wen.train(base, training.ADAPTER, [*rank, "method.quantize=int8"]),
+        "wen float32": lambda _: bench.wen.train(base, training.ADAPTER, rank),
+        "PEFT": lambda _: torch_training(bench, "adapter", base, training.ADAPTER),
+    }
+
+
+def whole(bench: Bench) -> Engines:
+    """All weights of a model of 10 million."""
+
+    def write(target: Path) -> None:
+        training.small_checkpoint(target, bench.wen.binary, bench.interpreter)
+
+    base = cache.made_once(cache.CACHE / "models" / "small", write)
+    settings = ["method.kind=full", "optimizer.learning_rate=1e-4", "steps.part_tokens=8192"]
+    return {
+        "wen": lambda _: bench.wen.train(base, training.WHOLE, settings),
+        "PyTorch": lambda _: torch_training(bench, "whole", base, training.WHOLE),
+    }
+
+
+def torch_training(bench: Bench, kind: str, base: Path, work: Work) -> Metrics:
+    script = str(cache.BENCH / "peers" / "torch_training.py")
+    with tempfile.TemporaryDirectory() as directory:
+        chats = Path(directory) / "chats.jsonl"
+        work.write(chats)
+        sizes = [str(work.batch), str(bench.wen.threads)]
+        return json.loads(run([bench.interpreter, script, kind, str(base), str(chats), *sizes]))
+
+
 SECTIONS: dict[str, Callable[[Bench], Engines]] = {
     "prefill": prefill,
     "decode": decode,
@@ -182,5 +218,7 @@ SECTIONS: dict[str, Callable[[Bench], Engines]] = {
     "start": start,
     "memory": memory,
     "overload": overload,
+    "adapter": adapter,
+    "whole": whole,
 }
 PROBED = {"prefill", "decode", "decode-8k"}  # compared with the machine's limits

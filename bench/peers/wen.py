@@ -2,12 +2,14 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from peers.process import Server, run, serve
+from peers.training import Work
 
 MODEL = "bench"  # the name that requests use
 PLAIN = ["--speculate", "off"]  # random weights repeat themselves, and guessing what repeats would look too good
@@ -35,6 +37,24 @@ class Wen:
         sizes = ["--prompt", str(prompt), "--generate", str(answer), "--repeat", "1", "--threads", str(self.threads)]
         command = [self.binary, "bench", str(self.checkpoint), "--quantize", quantize, *sizes, *PLAIN, "--json"]
         return json.loads(run(command))["batches"][0]
+
+    def train(self, base: Path, work: Work, settings: list[str]) -> dict[str, float]:
+        """Real tokens per second over all steps but the first, and the most memory after a step."""
+        with tempfile.TemporaryDirectory() as directory:
+            chats, output, recipe = (Path(directory) / name for name in ("chats.jsonl", "run", "recipe.toml"))
+            work.write(chats)
+            recipe.write_text(
+                f'model = "{base}"\noutput = "{output}"\nthreads = {self.threads}\n[data]\ntrain = ["{chats}"]\n'
+                f"shuffle = false\n[steps]\nepochs = 1\nbatch = {work.batch}\n"
+            )
+            run([self.binary, "train", str(recipe), *(part for setting in settings for part in ("--set", setting))])
+            steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+        tokens = sum(step["tokens"] for step in steps[1:])
+        seconds = sum(step["tokens"] / step["tokens_per_second"] for step in steps[1:])
+        return {
+            "tokens_per_second": tokens / seconds,
+            "memory_bytes": max(step["memory_bytes"] for step in steps),
+        }
 
     def serve(
         self, quantize: str, sequences: int, tokens: int, queue: int = 256, cache: Path | None = None
