@@ -1,0 +1,1 @@
+//! From a hub into the store.

@@ -1,0 +1,1 @@
+//! Writing that is complete or absent.
