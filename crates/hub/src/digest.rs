@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::str::FromStr;
 
 /// The SHA-256 of a blob. Written as 64 lowercase hexadecimal digits.
@@ -29,24 +29,40 @@ pub struct DigestError {
     pub text: String,
 }
 
-/// Size and SHA-256 of what went by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digests {
-    /// Bytes.
-    pub size: u64,
-    /// Of the content.
-    pub sha256: Sha256Digest,
-}
-
 impl Sha256Digest {
     /// The digest of `content`.
     pub fn of(content: &[u8]) -> Sha256Digest {
         Sha256Digest(sha2::Sha256::digest(content).into())
     }
 
+    /// The digest of all that `content` reads, and how many bytes that is.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn of_reader(content: &mut dyn Read) -> io::Result<(Sha256Digest, u64)> {
+        let (mut hash, mut size) = (Sha256Digester::default(), 0);
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return Ok((hash.finish(), size)),
+                Ok(read) => {
+                    hash.update(&buffer[..read]);
+                    size += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The digest whose bytes these are.
     pub const fn from_bytes(bytes: [u8; 32]) -> Sha256Digest {
         Sha256Digest(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -72,6 +88,25 @@ impl GitDigest {
     }
 }
 
+/// A SHA-256 in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Sha256Digester(sha2::Sha256);
+
+impl Sha256Digester {
+    /// Takes the next bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Sha256Digest {
+        Sha256Digest(self.0.finalize().into())
+    }
+}
+
+/// Bytes that are read before they are hashed: they stay in the second-level cache.
+pub(crate) const READ_BYTES: usize = 256 << 10;
+
 /// A git object id in the making. Its size has to be known first: it is part of what is hashed.
 pub struct GitDigester(sha1::Sha1);
 
@@ -93,34 +128,6 @@ impl GitDigester {
         GitDigest(self.0.finalize().into())
     }
 }
-
-/// Copies `from` to `to` and digests what goes by.
-///
-/// # Errors
-/// When reading or writing fails, or when `from` has more than `max` bytes (`FileTooLarge`); some may be written by then.
-pub fn copy(from: &mut dyn Read, to: &mut dyn Write, max: u64) -> io::Result<Digests> {
-    let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut size = 0_u64;
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        size = size.saturating_add(read as u64);
-        if size > max {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));
-        }
-        hash.update(&buffer[..read]);
-        to.write_all(&buffer[..read])?;
-    }
-    Ok(Digests { size, sha256: Sha256Digest(hash.finalize().into()) })
-}
-
-/// Bytes that are read before they are hashed and written: they stay in the second-level cache.
-const COPY_BYTES: usize = 256 << 10;
 
 /// The bytes that `text` writes in hexadecimal digits of either case.
 fn parse_hex<const BYTES: usize>(text: &str, what: &'static str) -> Result<[u8; BYTES], DigestError> {
@@ -182,3 +189,48 @@ macro_rules! as_text {
 
 as_text!(Sha256Digest, "SHA-256");
 as_text!(GitDigest, "git");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `sha256sum` and `git hash-object` print them.
+    #[test]
+    fn digests_are_those_of_the_usual_tools() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Sha256Digest::of(b"").to_string(), empty);
+        assert_eq!(GitDigest::of(b"").to_string(), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+        assert_eq!(GitDigest::of(b"hello\n").to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
+        let long = vec![7; 3 * READ_BYTES + 1];
+        let read = Sha256Digest::of_reader(&mut &long[..]).unwrap();
+        assert_eq!(read, (Sha256Digest::of(&long), long.len() as u64));
+    }
+
+    #[test]
+    fn the_pointer_of_an_lfs_file_is_git_s() {
+        // `git lfs pointer` of a file with `hello\n`, hashed by `git hash-object`
+        let id = GitDigest::of_lfs_pointer(&Sha256Digest::of(b"hello\n"), 6);
+        assert_eq!(id.to_string(), "fa61e1ef71c9908c0926776a4aa3504b3a27f159");
+    }
+
+    #[test]
+    fn only_digits_of_the_right_number_are_a_digest() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert_eq!(digits.parse::<Sha256Digest>().unwrap().to_string(), digits);
+        assert_eq!(digits.to_uppercase().parse::<Sha256Digest>().unwrap().to_string(), digits);
+        for bad in [
+            "",
+            &digits[1..],
+            &format!("{digits}0"),
+            &format!("g{}", &digits[1..]),
+            &format!("+{}", &digits[1..]),
+            &format!(" {}", &digits[1..]),
+            &format!("é{}", &digits[2..]),
+            "../../etc/passwd",
+        ] {
+            let error = bad.parse::<Sha256Digest>().unwrap_err().to_string();
+            assert!(error.contains("64 hexadecimal digits"), "{error}");
+        }
+        assert!("a".repeat(1_000_000).parse::<GitDigest>().unwrap_err().to_string().len() < 200);
+    }
+}

@@ -24,6 +24,19 @@ pub enum StoreError {
          directory on a larger disk", .0.display()
     )]
     Full(PathBuf),
+    /// The disk has no room for what is to be downloaded.
+    #[error(
+        "{needed} bytes are needed, and the disk of {} has {free} free; `wen models rm` and `wen models gc` free what \
+         isn't needed, or let WEN_HUB name a directory on a larger disk", .path.display()
+    )]
+    NoRoom {
+        /// The store's directory.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// What was to be stored could not be read.
     #[error("what was to be stored broke off: {0}")]
     Content(#[source] io::Error),
@@ -163,6 +176,22 @@ pub enum StoreError {
         /// Where it is wanted from.
         wanted: String,
     },
+    /// A hub that sends something else for a commit than it did before.
+    #[error(
+        "the hub sends another `{path}` for the commit {commit} of {repo} than before; if you trust it now, \
+         `wen models rm {repo}` and pull again"
+    )]
+    Changed {
+        /// The repository.
+        repo: Repo,
+        /// The commit.
+        commit: CommitId,
+        /// The file.
+        path: FilePath,
+    },
+    /// A link to a file elsewhere where files are imported from.
+    #[error("{} is a link to a file outside the folder that is stored; put the file itself there", .0.display())]
+    LinkOutside(PathBuf),
     /// Something other than a file or a folder where files are imported from.
     #[error("{} is neither a file nor a folder, and is not stored", .0.display())]
     NotAFile(PathBuf),

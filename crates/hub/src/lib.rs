@@ -21,7 +21,7 @@ pub mod remote;
 pub mod source;
 pub mod store;
 
-pub use digest::{Digests, GitDigest, Sha256Digest};
+pub use digest::{GitDigest, Sha256Digest};
 pub use error::StoreError;
 pub use name::{CommitId, FilePath, NameError, RefName, Repo, RepoId, RepoKind, Revision};
 pub use source::{Hub, Settings, Source};

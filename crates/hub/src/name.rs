@@ -3,6 +3,7 @@
 use crate::GitDigest;
 use crate::limits::{MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_PATH_DEPTH, MAX_PATH_PART_BYTES, MAX_REF_BYTES};
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -289,9 +290,20 @@ impl FilePath {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
+    /// The folders that it lies in, the outermost first.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices('/').map(|(at, _)| &self.0[..at])
+    }
+
     /// Whether it lies in `folder` or in a folder inside it.
     pub fn is_inside(&self, folder: &FilePath) -> bool {
         self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl Borrow<str> for FilePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

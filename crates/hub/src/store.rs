@@ -36,8 +36,18 @@ pub use repo::{RepoInfo, Upstream};
 pub use verify::Fault;
 
 use crate::StoreError;
+use crate::name::{Repo, RepoKind};
+use disk::Lock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The folder of all content.
+const BLOBS: &str = "blobs";
+/// The folder of what is not complete.
+const WRITING: &str = "writing";
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// A content-addressed store in a directory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,10 +59,15 @@ impl Store {
     /// Opens the store in `root`, which is made when it isn't there.
     ///
     /// # Errors
-    /// When the directory cannot be made or written.
+    /// When the directory cannot be made.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
-        let _ = root;
-        todo!()
+        std::fs::create_dir_all(root).map_err(StoreError::at(root))?;
+        let root = root.canonicalize().map_err(StoreError::at(root))?;
+        let folders = RepoKind::ALL.map(RepoKind::plural);
+        for folder in folders.into_iter().chain([BLOBS, WRITING]) {
+            disk::create_dir(&root.join(folder))?;
+        }
+        Ok(Store { root: root.into() })
     }
 
     /// Where the store is by default: what `WEN_HUB` names, else `wen/hub` in the user's data directory.
@@ -60,11 +75,54 @@ impl Store {
     /// # Errors
     /// When there is no home directory.
     pub fn default_root() -> Result<PathBuf, StoreError> {
-        todo!()
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(root) = variable("WEN_HUB") {
+            return Ok(root);
+        }
+        let home = || std::env::home_dir().filter(|home| home.is_absolute()).ok_or(StoreError::NoHome);
+        let data = match variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute()) {
+            Some(data) => data,
+            None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
+            None => home()?.join(".local/share"),
+        };
+        Ok(data.join("wen/hub"))
     }
 
     /// The directory it is in.
     pub fn root(&self) -> &Path {
         &self.root
     }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join(BLOBS)
+    }
+
+    fn writing(&self) -> PathBuf {
+        self.root.join(WRITING)
+    }
+
+    /// Where a repository is, whether or not it exists.
+    fn repo_dir(&self, repo: &Repo) -> PathBuf {
+        self.root.join(repo.kind.plural()).join(repo.id.owner()).join(repo.id.name())
+    }
+
+    /// Keeps [`collect`](Store::collect) and the making and removing of repositories away for as long as it is held.
+    fn lock_shared(&self) -> Result<Lock, StoreError> {
+        Lock::shared(&self.root.join(LOCK))
+    }
+
+    /// Keeps all writers away for as long as it is held.
+    fn lock_exclusive(&self) -> Result<Lock, StoreError> {
+        Lock::exclusive(&self.root.join(LOCK))
+    }
+}
+
+/// The time now in seconds since 1970.
+fn now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+/// Seconds since 1970; 0 for earlier times.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

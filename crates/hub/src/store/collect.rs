@@ -1,8 +1,13 @@
 //! Freeing what nothing refers to.
 
-use super::Store;
-use crate::StoreError;
-use std::time::Duration;
+use super::commit::{Commit, commit_file, read_commit_file};
+use super::snapshot::snapshot_dir;
+use super::{Store, disk};
+use crate::name::{CommitId, Repo, RepoKind};
+use crate::{Sha256Digest, StoreError};
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// What was freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,9 +28,92 @@ impl Store {
     /// goes at once. Waits for writers, and they wait for it.
     ///
     /// # Errors
-    /// When the store cannot be read: without knowing all that is needed, nothing is removed.
+    /// When a repository or commit cannot be read: without knowing all that is needed, no content is removed.
     pub fn collect(&self, age: Duration) -> Result<Collected, StoreError> {
-        let _ = age;
-        todo!()
+        let _exclusive = self.lock_exclusive()?;
+        let is_old = |path: &Path| {
+            let changed = path.symlink_metadata().and_then(|metadata| metadata.modified());
+            // a time in the future is that of another clock
+            changed
+                .is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|past| past >= age))
+        };
+        let mut collected = Collected::default();
+        let mut needed = HashSet::new();
+        for kind in RepoKind::ALL {
+            for repo in self.repos(kind)? {
+                collected.commits += self.collect_commits(&repo, &is_old, &mut needed)?;
+            }
+        }
+        for folder in disk::entries(&self.blobs())? {
+            for path in disk::entries(&folder)? {
+                let is_needed =
+                    disk::name_of(&path).parse::<Sha256Digest>().is_ok_and(|sha256| needed.contains(&sha256));
+                if !is_needed && is_old(&path) {
+                    collected.blobs += 1;
+                    collected.bytes += remove(&path)?;
+                }
+            }
+        }
+        for path in disk::entries(&self.writing())? {
+            // folders are made and removed under the lock that is held here
+            if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+                disk::remove_dir(&path)?;
+            } else if is_old(&path) && !disk::is_locked(&path) {
+                collected.unfinished += 1;
+                collected.bytes += remove(&path)?;
+            }
+        }
+        Ok(collected)
     }
+
+    /// Removes commits of a repository that nothing leads to, with their snapshots. Adds the content of those that stay to
+    /// `needed`.
+    fn collect_commits(
+        &self,
+        repo: &Repo,
+        is_old: &dyn Fn(&Path) -> bool,
+        needed: &mut HashSet<Sha256Digest>,
+    ) -> Result<usize, StoreError> {
+        let dir = self.repo_dir(repo);
+        let reachable = self.reachable(repo)?;
+        let mut removed = 0;
+        for path in disk::entries(&dir.join("commits"))? {
+            let Some(commit) = read_commit_file(&path)? else { continue };
+            if reachable.contains(&commit.id) || !is_old(&path) {
+                needed.extend(commit.files.values().map(|file| file.sha256));
+                continue;
+            }
+            disk::remove_dir(&snapshot_dir(&dir, commit.id))?;
+            disk::remove_file(&path)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// The commits that a branch, a tag or a pin leads to.
+    fn reachable(&self, repo: &Repo) -> Result<HashSet<CommitId>, StoreError> {
+        let dir = self.repo_dir(repo);
+        let file = self.read_repo(repo).map_err(|error| match error {
+            StoreError::NoRepo(_) => disk::broken(&dir, "it has no repo.json".to_owned()),
+            other => other,
+        })?;
+        let mut next: Vec<CommitId> = file.heads().collect();
+        let mut reachable = HashSet::new();
+        while let Some(id) = next.pop() {
+            if !reachable.insert(id) {
+                continue;
+            }
+            if let Some(Commit { parent, .. }) = read_commit_file(&commit_file(&dir, id))? {
+                next.extend(parent);
+            }
+        }
+        Ok(reachable)
+    }
+}
+
+/// Removes a file and returns its size in bytes.
+fn remove(path: &Path) -> Result<u64, StoreError> {
+    let bytes = path.symlink_metadata().map_or(0, |metadata| metadata.len());
+    disk::remove_file(path)?;
+    Ok(bytes)
 }

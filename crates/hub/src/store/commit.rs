@@ -1,10 +1,13 @@
 //! What a repository held at one time.
 
-use super::{Blob, Store, Upstream};
+use super::repo::{OpenRepo, RepoFile, no_revision};
+use super::{Blob, Store, Upstream, disk, now};
+use crate::limits::{MAX_COMMIT_JSON_BYTES, MAX_FILES, MAX_MESSAGE_BYTES, MAX_OPERATIONS, MAX_REGULAR_BYTES};
 use crate::name::{CommitId, FilePath, RefName, Repo, Revision};
 use crate::{GitDigest, Sha256Digest, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// What a repository held at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,32 +143,208 @@ impl FileEntry {
     }
 }
 
-/// Whether a file is usually kept with LFS, by the rules of Hugging Face's hub: endings of weights, archives and other
-/// binary files, and anything above 10 MiB.
+/// Whether a file is usually kept with LFS, by the rules that Hugging Face's hub gives a new repository: endings of
+/// weights, archives and other binary files, and anything above 10 MiB.
 pub fn is_large(path: &FilePath, size: u64) -> bool {
-    let _ = (path, size);
-    todo!()
+    const ENDINGS: [&str; 36] = [
+        "7z",
+        "arrow",
+        "bin",
+        "bz2",
+        "ckpt",
+        "ftz",
+        "gguf",
+        "gz",
+        "h5",
+        "joblib",
+        "mlmodel",
+        "model",
+        "msgpack",
+        "npy",
+        "npz",
+        "onnx",
+        "ot",
+        "parquet",
+        "pb",
+        "pickle",
+        "pkl",
+        "pt",
+        "pth",
+        "rar",
+        "safetensors",
+        "tar",
+        "tflite",
+        "tgz",
+        "wasm",
+        "xz",
+        "zip",
+        "zst",
+        "mp4",
+        "mp3",
+        "wav",
+        "flac",
+    ];
+    let name = path.file_name();
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).unwrap_or_default();
+    size > MAX_REGULAR_BYTES || ENDINGS.contains(&ending.as_str()) || name.contains("tfevents")
 }
 
 impl Store {
-    /// Makes the next commit of a branch. The branch comes into being when it has no commit yet.
+    /// Makes the next commit of a branch, which exists: `main` does from the beginning.
     ///
     /// # Errors
     /// [`StoreError::Moved`] when the branch is not at the expected parent, [`StoreError::NoBlob`] when content is
     /// missing, and when an operation cannot be done. The branch is as it was then.
     pub fn commit(&self, repo: &Repo, branch: &RefName, new: NewCommit) -> Result<Commit, StoreError> {
-        let _ = (repo, branch, new);
-        todo!()
+        new.check()?;
+        let mut open = self.open_repo(repo)?;
+        let head = match open.file.branches.get(branch) {
+            Some(head) => *head,
+            None => return Err(no_revision(repo, &Revision::Ref(branch.clone()))),
+        };
+        if new.expected_parent.is_some_and(|expected| head != Some(expected)) {
+            return Err(StoreError::Moved { branch: branch.clone(), found: head });
+        }
+        let mut files = match head {
+            Some(id) => self.resolve_in(repo, &open.file, &Revision::Commit(id))?.files,
+            None => BTreeMap::new(),
+        };
+        for operation in &new.operations {
+            self.apply(repo, &open.file, operation, &mut files, head)?;
+        }
+        check_files(&files)?;
+        let commit = Commit {
+            id: CommitId(GitDigest::from_bytes([0; 20])),
+            parent: head,
+            message: new.message,
+            author: new.author,
+            time: now(),
+            upstream: None,
+            files,
+        };
+        let commit = Commit { id: commit.content_id(), ..commit };
+        self.write_commit(repo, &open, &commit)?;
+        open.file.branches.insert(branch.clone(), Some(commit.id));
+        open.save(self)?;
+        Ok(commit)
+    }
+
+    /// Does one operation to `files`, which are those of `parent` and what earlier operations made of them.
+    fn apply(
+        &self,
+        repo: &Repo,
+        refs: &RepoFile,
+        operation: &Operation,
+        files: &mut Files,
+        parent: Option<CommitId>,
+    ) -> Result<(), StoreError> {
+        let no_file = |path: &FilePath, commit: Option<CommitId>| match commit {
+            Some(commit) => StoreError::NoFile { repo: repo.clone(), commit, path: path.clone() },
+            None => no_revision(repo, &Revision::main()),
+        };
+        match operation {
+            Operation::Add { path, sha256, lfs } => {
+                files.insert(path.clone(), self.file_entry(path, sha256, *lfs)?);
+            }
+            Operation::Delete { path } => {
+                files.remove(path).ok_or_else(|| no_file(path, parent))?;
+            }
+            Operation::DeleteFolder { path } => {
+                let before = files.len();
+                files.retain(|file, _| !file.is_inside(path));
+                if files.len() == before {
+                    return Err(no_file(path, parent));
+                }
+            }
+            Operation::Copy { from, revision: None, to } => {
+                let entry = *files.get(from).ok_or_else(|| no_file(from, parent))?;
+                files.insert(to.clone(), entry);
+            }
+            Operation::Copy { from, revision: Some(revision), to } => {
+                let commit = self.resolve_in(repo, refs, revision)?;
+                let entry = *commit.file(from).ok_or_else(|| no_file(from, Some(commit.id)))?;
+                files.insert(to.clone(), entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a file with content that is stored.
+    fn file_entry(&self, path: &FilePath, sha256: &Sha256Digest, lfs: bool) -> Result<FileEntry, StoreError> {
+        let Blob { sha256, size } = self.stored(sha256)?.ok_or(StoreError::NoBlob(*sha256))?;
+        let oid = if lfs {
+            GitDigest::of_lfs_pointer(&sha256, size)
+        } else if size > MAX_REGULAR_BYTES {
+            return Err(StoreError::NeedsLfs { path: path.clone(), size });
+        } else {
+            let content = self.blob_file(&sha256);
+            GitDigest::of(&std::fs::read(&content).map_err(StoreError::at(&content))?)
+        };
+        Ok(FileEntry { size, sha256, oid, lfs })
     }
 
     /// Keeps files of another hub's commit. The repository is made when it isn't there. Files that were pulled of the
     /// same commit before stay.
     ///
     /// # Errors
-    /// [`StoreError::OtherUpstream`] when the repository is not from there, [`StoreError::NoBlob`] when content is missing.
+    /// [`StoreError::OtherUpstream`] when the repository is not from there, [`StoreError::NoBlob`] when content is
+    /// missing, [`StoreError::Changed`] when a file of this very commit was another when it was pulled before.
     pub fn mirror(&self, repo: &Repo, mirrored: Mirrored) -> Result<Commit, StoreError> {
-        let _ = (repo, mirrored);
-        todo!()
+        let (branch, upstream) = (mirrored.branch.clone(), mirrored.upstream.clone());
+        let mut commit = self.mirrored_commit(mirrored)?;
+        let mut open = match self.open_repo(repo) {
+            Err(StoreError::NoRepo(_)) => {
+                let mut file = RepoFile::new(false, Some(upstream.clone()));
+                file.set_mirrored(branch.clone(), commit.id);
+                match self.create_with(repo, &file, Some(&commit)) {
+                    Err(StoreError::RepoExists(_)) => self.open_repo(repo)?,
+                    created => return created.map(|()| commit),
+                }
+            }
+            other => other?,
+        };
+        if open.file.upstream.as_ref() != Some(&upstream) {
+            let name = |upstream: &Upstream| format!("{}:{}", upstream.hub, upstream.repo);
+            let stored = open.file.upstream.as_ref().map_or_else(|| "nowhere".to_owned(), name);
+            return Err(StoreError::OtherUpstream { repo: repo.clone(), stored, wanted: name(&upstream) });
+        }
+        if let Some(before) = read_commit_file(&commit_file(&self.repo_dir(repo), commit.id))? {
+            commit = merge(repo, before, commit)?;
+        }
+        self.check_content(&commit)?;
+        self.write_commit(repo, &open, &commit)?;
+        open.file.set_mirrored(branch, commit.id);
+        open.save(self)?;
+        Ok(commit)
+    }
+
+    fn mirrored_commit(&self, mirrored: Mirrored) -> Result<Commit, StoreError> {
+        let mut files = BTreeMap::new();
+        for (path, MirroredFile { sha256, lfs }) in mirrored.files {
+            let size = self.stored(&sha256)?.ok_or(StoreError::NoBlob(sha256))?.size;
+            let entry = self.file_entry(&path, &sha256, lfs || size > MAX_REGULAR_BYTES)?;
+            files.insert(path, entry);
+        }
+        check_files(&files)?;
+        let Mirrored { id, upstream, message, author, time, .. } = mirrored;
+        let unnamed = CommitId(GitDigest::from_bytes([0; 20]));
+        let (time, upstream) = (time.unwrap_or_default(), Some(upstream));
+        let commit = Commit { id: unnamed, parent: None, message, author, time, upstream, files };
+        Ok(Commit { id: id.unwrap_or_else(|| commit.content_id()), ..commit })
+    }
+
+    /// Checks that the store has the content of all files.
+    pub(super) fn check_content(&self, commit: &Commit) -> Result<(), StoreError> {
+        for file in commit.files.values() {
+            if self.stored(&file.sha256)? != Some(file.blob()) {
+                return Err(StoreError::NoBlob(file.sha256));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_commit(&self, repo: &Repo, open: &OpenRepo, commit: &Commit) -> Result<(), StoreError> {
+        disk::write_json(self, &open.shared, &commit_file(&self.repo_dir(repo), commit.id), commit)
     }
 
     /// The commit that a revision stands for.
@@ -173,8 +352,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRepo`] and [`StoreError::NoRevision`]; the latter also for a branch without commits.
     pub fn resolve(&self, repo: &Repo, revision: &Revision) -> Result<Commit, StoreError> {
-        let _ = (repo, revision);
-        todo!()
+        self.resolve_in(repo, &self.read_repo(repo)?, revision)
+    }
+
+    /// As [`resolve`](Store::resolve), in a repository that was read.
+    pub(super) fn resolve_in(
+        &self,
+        repo: &Repo,
+        refs: &RepoFile,
+        revision: &Revision,
+    ) -> Result<Commit, StoreError> {
+        let not_there = || no_revision(repo, revision);
+        let id = refs.find(revision).flatten().ok_or_else(not_there)?;
+        read_commit_file(&commit_file(&self.repo_dir(repo), id))?.ok_or_else(not_there)
     }
 
     /// The commits that lead to a revision, the newest first, at most `limit` of them.
@@ -182,7 +372,98 @@ impl Store {
     /// # Errors
     /// As [`resolve`](Store::resolve).
     pub fn history(&self, repo: &Repo, revision: &Revision, limit: usize) -> Result<Vec<Commit>, StoreError> {
-        let _ = (repo, revision, limit);
-        todo!()
+        let mut next = Some(self.resolve(repo, revision)?);
+        let mut commits = Vec::new();
+        while let Some(commit) = next.take()
+            && commits.len() < limit
+        {
+            if let Some(parent) = commit.parent {
+                next = read_commit_file(&commit_file(&self.repo_dir(repo), parent))?;
+            }
+            commits.push(commit);
+        }
+        Ok(commits)
     }
+}
+
+type Files = BTreeMap<FilePath, FileEntry>;
+
+impl Commit {
+    /// The id of a commit that was made here: what it holds, digested. SHA-256 cut to the length of git's ids, for which
+    /// no two contents with one digest can be made, as they can for SHA-1.
+    pub(super) fn content_id(&self) -> CommitId {
+        let Commit { id: _, parent, message, author, time, upstream, files } = self;
+        let rest = serde_json::json!([parent, message, author, time, upstream, files]);
+        let digest = Sha256Digest::of(rest.to_string().as_bytes());
+        CommitId(GitDigest::from_bytes(std::array::from_fn(|i| digest.bytes()[i])))
+    }
+}
+
+impl NewCommit {
+    fn check(&self) -> Result<(), StoreError> {
+        let bounds = [
+            ("operations in a commit", self.operations.len(), MAX_OPERATIONS),
+            ("bytes of a commit's message", self.message.len(), MAX_MESSAGE_BYTES),
+            ("bytes of an author's name", self.author.len(), MAX_MESSAGE_BYTES),
+        ];
+        bounds.into_iter().try_for_each(|(what, found, limit)| match found > limit {
+            true => Err(StoreError::TooMany { what, found, limit }),
+            false => Ok(()),
+        })
+    }
+}
+
+impl RepoFile {
+    /// Sets the branch to a commit that was pulled, or keeps the commit beside the branches.
+    fn set_mirrored(&mut self, branch: Option<RefName>, commit: CommitId) {
+        match branch {
+            Some(branch) => _ = self.branches.insert(branch, Some(commit)),
+            None if !self.pinned.contains(&commit) => self.pinned.push(commit),
+            None => {}
+        }
+    }
+}
+
+/// The files of both of what are parts of one commit.
+fn merge(repo: &Repo, before: Commit, mut now: Commit) -> Result<Commit, StoreError> {
+    for (path, entry) in before.files {
+        if let Some(other) = now.files.insert(path.clone(), entry)
+            && other.sha256 != entry.sha256
+        {
+            return Err(StoreError::Changed { repo: repo.clone(), commit: now.id, path });
+        }
+    }
+    check_files(&now.files)?;
+    Ok(now)
+}
+
+/// Checks that there are not too many, and that none is a folder of another.
+fn check_files(files: &Files) -> Result<(), StoreError> {
+    if files.len() > MAX_FILES {
+        return Err(StoreError::TooMany { what: "files", found: files.len(), limit: MAX_FILES });
+    }
+    for path in files.keys() {
+        if let Some(folder) = path.folders().find_map(|folder| files.get_key_value(folder)) {
+            return Err(StoreError::FileAndFolder(folder.0.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The file with a commit.
+pub(super) fn commit_file(repo: &Path, id: CommitId) -> PathBuf {
+    repo.join("commits").join(format!("{id}.json"))
+}
+
+/// Reads a file with a commit; `None` when it isn't there.
+pub(super) fn read_commit_file(path: &Path) -> Result<Option<Commit>, StoreError> {
+    let Some(commit) = disk::read_json::<Commit>(path, MAX_COMMIT_JSON_BYTES)? else { return Ok(None) };
+    let named = disk::name_of(path).strip_suffix(".json");
+    if named != Some(commit.id.to_string().as_str()) {
+        return Err(disk::broken(path, format!("it is the commit {}", commit.id)));
+    }
+    if let Err(error) = check_files(&commit.files) {
+        return Err(disk::broken(path, error.to_string()));
+    }
+    Ok(Some(commit))
 }

@@ -1,10 +1,16 @@
 //! Repositories: their branches, tags and settings.
 
-use super::Store;
+use super::commit::{commit_file, read_commit_file};
+use super::disk::{self, Lock};
+use super::snapshot::used_file;
+use super::{Commit, Store, now, seconds};
 use crate::StoreError;
+use crate::limits::{MAX_REFS, MAX_REPO_JSON_BYTES};
 use crate::name::{CommitId, RefName, Repo, RepoId, RepoKind, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Where a repository was pulled from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,14 +44,136 @@ pub struct RepoInfo {
     pub upstream: Option<Upstream>,
 }
 
+/// `repo.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RepoFile {
+    pub private: bool,
+    pub created: u64,
+    pub modified: u64,
+    pub branches: BTreeMap<RefName, Option<CommitId>>,
+    pub tags: BTreeMap<RefName, CommitId>,
+    pub pinned: Vec<CommitId>,
+    pub upstream: Option<Upstream>,
+}
+
+/// A repository that nobody else changes until this is dropped.
+pub(super) struct OpenRepo {
+    pub file: RepoFile,
+    path: PathBuf,
+    /// What keeps `collect` away.
+    pub shared: Lock,
+    _own: Lock,
+}
+
+impl RepoFile {
+    pub fn new(private: bool, upstream: Option<Upstream>) -> RepoFile {
+        let (created, modified) = (now(), now());
+        let branches = BTreeMap::from([(RefName::main(), None)]);
+        let (tags, pinned) = (BTreeMap::new(), Vec::new());
+        RepoFile { private, created, modified, branches, tags, pinned, upstream }
+    }
+
+    /// The commit that a revision stands for; `Some(None)` for a branch without commits.
+    pub fn find(&self, revision: &Revision) -> Option<Option<CommitId>> {
+        match revision {
+            Revision::Commit(id) => Some(Some(*id)),
+            Revision::Ref(name) => {
+                let tag = || self.tags.get(name).map(|id| Some(*id));
+                self.branches.get(name).copied().or_else(tag)
+            }
+        }
+    }
+
+    /// All commits that have a name or are pinned.
+    pub fn heads(&self) -> impl Iterator<Item = CommitId> {
+        let branches = self.branches.values().flatten();
+        branches.chain(self.tags.values()).chain(&self.pinned).copied()
+    }
+
+    fn check_new_ref(&self, repo: &Repo, name: &RefName, replaces: bool) -> Result<(), StoreError> {
+        let exists = self.branches.contains_key(name) || self.tags.contains_key(name);
+        if exists && !replaces {
+            return Err(StoreError::RefExists { repo: repo.clone(), name: name.clone() });
+        }
+        let found = self.branches.len() + self.tags.len() + usize::from(!exists);
+        match found > MAX_REFS {
+            true => Err(StoreError::TooMany { what: "branches and tags", found, limit: MAX_REFS }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl OpenRepo {
+    /// Writes what was changed.
+    pub fn save(mut self, store: &Store) -> Result<(), StoreError> {
+        self.file.modified = now();
+        disk::write_json(store, &self.shared, &self.path, &self.file)
+    }
+}
+
+/// The file with a repository's branches and tags.
+fn repo_file(dir: &Path) -> PathBuf {
+    dir.join("repo.json")
+}
+
 impl Store {
     /// Makes a repository with an empty branch `main`.
     ///
     /// # Errors
     /// [`StoreError::RepoExists`], and [`StoreError::Collision`] when its name differs from another's only in case.
     pub fn create(&self, repo: &Repo, private: bool) -> Result<(), StoreError> {
-        let _ = (repo, private);
-        todo!()
+        self.create_with(repo, &RepoFile::new(private, None), None)
+    }
+
+    /// Makes a repository with all it begins with.
+    pub(super) fn create_with(
+        &self,
+        repo: &Repo,
+        file: &RepoFile,
+        first: Option<&Commit>,
+    ) -> Result<(), StoreError> {
+        let held = self.lock_exclusive()?;
+        let dir = self.repo_dir(repo);
+        let owner = self.root().join(repo.kind.plural()).join(repo.id.owner());
+        if repo_file(&dir).exists() {
+            return Err(StoreError::RepoExists(repo.clone()));
+        }
+        self.check_case(repo, &owner)?;
+        if let Some(commit) = first {
+            self.check_content(commit)?;
+        }
+        let building = disk::temporary_path(self);
+        let built = (|| {
+            disk::create_dir(&building)?;
+            disk::create_dir(&building.join("commits"))?;
+            if let Some(commit) = first {
+                disk::write_json(self, &held, &commit_file(&building, commit.id), commit)?;
+            }
+            disk::write_json(self, &held, &repo_file(&building), file)?;
+            disk::create_dir(&owner)?;
+            disk::rename(&building, &dir)
+        })();
+        if built.is_err() {
+            let _ = disk::remove_dir(&building);
+        }
+        built
+    }
+
+    /// Checks that no owner, and no repository of this one, is called the same in other case.
+    fn check_case(&self, repo: &Repo, owner: &Path) -> Result<(), StoreError> {
+        let kind = self.root().join(repo.kind.plural());
+        for (dir, name) in [(kind.as_path(), repo.id.owner()), (owner, repo.id.name())] {
+            for path in disk::entries(dir)? {
+                let other = disk::name_of(&path);
+                if other != name && other.eq_ignore_ascii_case(name) {
+                    return Err(StoreError::Collision {
+                        wanted: repo.id.clone(),
+                        existing: other.to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is known of a repository.
@@ -53,8 +181,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRepo`].
     pub fn info(&self, repo: &Repo) -> Result<RepoInfo, StoreError> {
-        let _ = repo;
-        todo!()
+        let RepoFile { private, created, modified, branches, tags, pinned, upstream } =
+            self.read_repo(repo)?;
+        let used = used_file(&self.repo_dir(repo)).metadata().and_then(|m| m.modified());
+        let (repo, used) = (repo.clone(), used.ok().map(seconds));
+        Ok(RepoInfo { repo, private, created, modified, used, branches, tags, pinned, upstream })
     }
 
     /// All repositories of a kind, in the order of their names. Those that cannot be read are left out;
@@ -63,8 +194,37 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self, kind: RepoKind) -> Result<Vec<RepoInfo>, StoreError> {
-        let _ = kind;
-        todo!()
+        let repos = self.repos(kind)?;
+        Ok(repos.iter().filter_map(|repo| self.info(repo).ok()).collect())
+    }
+
+    /// The names of all repositories of a kind.
+    pub(super) fn repos(&self, kind: RepoKind) -> Result<Vec<Repo>, StoreError> {
+        let mut found = Vec::new();
+        for owner in disk::entries(&self.root().join(kind.plural()))? {
+            for dir in disk::entries(&owner)? {
+                if let Ok(id) = RepoId::new(disk::name_of(&owner), disk::name_of(&dir)) {
+                    found.push(Repo { kind, id });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn read_repo(&self, repo: &Repo) -> Result<RepoFile, StoreError> {
+        let path = repo_file(&self.repo_dir(repo));
+        disk::read_json(&path, MAX_REPO_JSON_BYTES)?.ok_or_else(|| StoreError::NoRepo(repo.clone()))
+    }
+
+    /// Opens a repository to change it.
+    pub(super) fn open_repo(&self, repo: &Repo) -> Result<OpenRepo, StoreError> {
+        let shared = self.lock_shared()?;
+        let dir = self.repo_dir(repo);
+        if !dir.is_dir() {
+            return Err(StoreError::NoRepo(repo.clone()));
+        }
+        let own = Lock::exclusive(&dir.join("lock"))?;
+        Ok(OpenRepo { file: self.read_repo(repo)?, path: repo_file(&dir), shared, _own: own })
     }
 
     /// Says who may see a repository.
@@ -72,8 +232,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRepo`].
     pub fn set_private(&self, repo: &Repo, private: bool) -> Result<(), StoreError> {
-        let _ = (repo, private);
-        todo!()
+        let mut open = self.open_repo(repo)?;
+        open.file.private = private;
+        open.save(self)
     }
 
     /// Sets a tag. One that is there already moves only with `force`.
@@ -87,8 +248,12 @@ impl Store {
         at: &Revision,
         force: bool,
     ) -> Result<CommitId, StoreError> {
-        let _ = (repo, name, at, force);
-        todo!()
+        let mut open = self.open_repo(repo)?;
+        let commit = self.resolve_in(repo, &open.file, at)?.id;
+        open.file.check_new_ref(repo, name, force && open.file.tags.contains_key(name))?;
+        open.file.tags.insert(name.clone(), commit);
+        open.save(self)?;
+        Ok(commit)
     }
 
     /// Makes a branch that begins at a revision, or sets one with `force`. `at` may be a branch without commits.
@@ -96,8 +261,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRevision`], [`StoreError::RefExists`].
     pub fn branch(&self, repo: &Repo, name: &RefName, at: &Revision, force: bool) -> Result<(), StoreError> {
-        let _ = (repo, name, at, force);
-        todo!()
+        let mut open = self.open_repo(repo)?;
+        let commit = match open.file.find(at) {
+            Some(None) => None,
+            _ => Some(self.resolve_in(repo, &open.file, at)?.id),
+        };
+        open.file.check_new_ref(repo, name, force && open.file.branches.contains_key(name))?;
+        open.file.branches.insert(name.clone(), commit);
+        open.save(self)
     }
 
     /// Deletes a tag.
@@ -105,8 +276,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRevision`].
     pub fn delete_tag(&self, repo: &Repo, name: &RefName) -> Result<(), StoreError> {
-        let _ = (repo, name);
-        todo!()
+        let mut open = self.open_repo(repo)?;
+        match open.file.tags.remove(name) {
+            Some(_) => open.save(self),
+            None => Err(no_revision(repo, &Revision::Ref(name.clone()))),
+        }
     }
 
     /// Deletes a branch, other than `main`.
@@ -114,8 +288,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRevision`], [`StoreError::MainBranch`].
     pub fn delete_branch(&self, repo: &Repo, name: &RefName) -> Result<(), StoreError> {
-        let _ = (repo, name);
-        todo!()
+        if *name == RefName::main() {
+            return Err(StoreError::MainBranch(repo.clone()));
+        }
+        let mut open = self.open_repo(repo)?;
+        match open.file.branches.remove(name) {
+            Some(_) => open.save(self),
+            None => Err(no_revision(repo, &Revision::Ref(name.clone()))),
+        }
     }
 
     /// Removes a repository with its history. Content that no other has goes with the next [`collect`](Store::collect).
@@ -123,7 +303,41 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoRepo`].
     pub fn remove(&self, repo: &Repo) -> Result<(), StoreError> {
-        let _ = repo;
-        todo!()
+        let _exclusive = self.lock_exclusive()?;
+        let dir = self.repo_dir(repo);
+        if !dir.is_dir() {
+            return Err(StoreError::NoRepo(repo.clone()));
+        }
+        let removed = disk::temporary_path(self);
+        disk::rename(&dir, &removed)?;
+        // From here on it is gone; what isn't done now, `collect` does later.
+        if let Some(owner) = dir.parent() {
+            // it may have other repositories
+            let _ = std::fs::remove_dir(owner);
+        }
+        self.release(&removed);
+        let _ = disk::remove_dir(&removed);
+        Ok(())
     }
+
+    /// Lets `collect` remove the content of a removed repository whatever its age, except for what somebody has put since
+    /// it was committed: that may be about to be committed elsewhere.
+    fn release(&self, removed: &Path) {
+        for path in disk::entries(&removed.join("commits")).unwrap_or_default() {
+            let Ok(Some(commit)) = read_commit_file(&path) else { continue };
+            let Ok(committed) = path.metadata().and_then(|m| m.modified()) else { continue };
+            for file in commit.files.values() {
+                let blob = self.blob_file(&file.sha256);
+                let put = blob.metadata().and_then(|m| m.modified());
+                if put.is_ok_and(|put| put <= committed) {
+                    // at worst it stays until it is old enough
+                    let _ = disk::set_modified(&blob, SystemTime::UNIX_EPOCH);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn no_revision(repo: &Repo, revision: &Revision) -> StoreError {
+    StoreError::NoRevision { repo: repo.clone(), revision: revision.clone() }
 }

@@ -1,9 +1,14 @@
 //! Checking that everything is as it was stored.
 
-use super::Store;
-use crate::name::{CommitId, FilePath, Repo};
+use super::commit::{commit_file, read_commit_file};
+use super::repo::RepoFile;
+use super::{Store, disk};
+use crate::name::{CommitId, FilePath, Repo, RepoKind};
 use crate::{Sha256Digest, StoreError};
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 /// Something that is not as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +41,77 @@ pub enum Fault {
 }
 
 impl Store {
-    /// Reads everything and compares it with its digests. `progress` is told of bytes as they were read, and of how many
+    /// Reads everything and compares it with its digests. `progress` is told how many bytes were read by now, and how many
     /// there are.
     ///
     /// # Errors
     /// When the store's directories cannot be read.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Fault>, StoreError> {
-        let _ = progress;
-        todo!()
+        let mut faults = Vec::new();
+        for kind in RepoKind::ALL {
+            for repo in self.repos(kind)? {
+                // nobody removes content meanwhile; one repository at a time, so that nobody waits long
+                let _shared = self.lock_shared()?;
+                self.verify_repo(&repo, &mut faults)?;
+            }
+        }
+        let mut blobs = Vec::new();
+        for folder in disk::entries(&self.blobs())? {
+            blobs.extend(disk::entries(&folder)?);
+        }
+        let size = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+        let (mut done, total) = (0, blobs.iter().map(size).sum());
+        for path in &blobs {
+            faults.extend(verify_blob(path));
+            done += size(path);
+            progress(done, total);
+        }
+        Ok(faults)
+    }
+
+    fn verify_repo(&self, repo: &Repo, faults: &mut Vec<Fault>) -> Result<(), StoreError> {
+        let dir = self.repo_dir(repo);
+        let mut record =
+            |path: &Path, reason: String| faults.push(Fault::Record { path: path.to_owned(), reason });
+        let file = match self.read_repo(repo) {
+            Ok(file) => Some(file),
+            // removed since it was listed
+            Err(StoreError::NoRepo(_)) if !dir.exists() => return Ok(()),
+            Err(error) => {
+                record(&dir, error.to_string());
+                None
+            }
+        };
+        let mut there = HashSet::new();
+        let mut commits = Vec::new();
+        for path in disk::entries(&dir.join("commits"))? {
+            match read_commit_file(&path) {
+                Ok(Some(commit)) => {
+                    if commit.upstream.is_none() && commit.id != commit.content_id() {
+                        record(&path, "it was changed since it was written".to_owned());
+                    }
+                    there.insert(commit.id);
+                    commits.push(commit);
+                }
+                Ok(None) => {}
+                Err(error) => record(&path, error.to_string()),
+            }
+        }
+        for id in file.iter().flat_map(RepoFile::heads).filter(|id| !there.contains(id)) {
+            record(&commit_file(&dir, id), "a branch or tag leads to it, and it is missing".to_owned());
+        }
+        for commit in &commits {
+            for (path, file) in &commit.files {
+                let reason = match self.stored(&file.sha256)? {
+                    Some(blob) if blob.size == file.size => continue,
+                    Some(blob) => format!("its content has {} bytes, not {}", blob.size, file.size),
+                    None => format!("its content, {}, is missing", file.sha256),
+                };
+                let (repo, path) = (repo.clone(), path.clone());
+                faults.push(Fault::File { repo, commit: commit.id, path, reason });
+            }
+        }
+        Ok(())
     }
 
     /// Removes a blob whose content is not what its name says, so that it is downloaded anew. A sound one stays.
@@ -51,7 +119,37 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn discard_broken(&self, sha256: &Sha256Digest) -> Result<bool, StoreError> {
-        let _ = sha256;
-        todo!()
+        let path = self.blob_file(sha256);
+        let is_broken = verify_blob(&path).is_some();
+        if is_broken {
+            disk::remove_file(&path)?;
+        }
+        Ok(is_broken)
+    }
+}
+
+/// What is wrong with a file in `blobs/`.
+fn verify_blob(path: &Path) -> Option<Fault> {
+    let Ok(sha256) = disk::name_of(path).parse::<Sha256Digest>() else {
+        let reason = "its name is not a digest; the store did not write it".to_owned();
+        return Some(Fault::Record { path: path.to_owned(), reason });
+    };
+    let reason = match File::open(path).and_then(|mut file| Sha256Digest::of_reader(&mut file)) {
+        Ok((found, _)) if found == sha256 => return None,
+        Ok((found, _)) => format!("its content has the digest {found}"),
+        // collected since it was listed
+        Err(error) if disk::is_absent(&error) => return None,
+        Err(error) => error.to_string(),
+    };
+    Some(Fault::Blob { sha256, reason })
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Blob { sha256, reason } => write!(f, "the content {sha256} is broken: {reason}"),
+            Fault::File { repo, commit, path, reason } => write!(f, "{repo}@{commit}: {path}: {reason}"),
+            Fault::Record { path, reason } => write!(f, "{}: {reason}", path.display()),
+        }
     }
 }
