@@ -65,3 +65,64 @@ pub const MAX_RUN_CARD_BYTES: u64 = 4 << 20;
 
 /// Ancestors that a family tree follows before it stops, because one may be its own.
 pub const MAX_ANCESTORS: usize = 32;
+
+/// Bytes of one answer that is not a file: a listing with [`MAX_FILES`] entries of usual length.
+pub const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// Bytes of an error's text that are read; hubs say what they have to say in less.
+pub const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// Characters of a hub's own words that a message quotes.
+pub const MAX_QUOTED_CHARS: usize = 300;
+
+/// Files at which Hugging Face's hub may cut a listing short.
+pub const MAX_LISTED_FILES: usize = 50_000;
+
+/// Redirects that one request follows. Hugging Face's hub sends one, and another where a repository was renamed.
+pub const MAX_REDIRECTS: usize = 5;
+
+/// How long connecting may take.
+pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// How long a hub may be silent, and over what time it has to send [`MIN_WINDOW_BYTES`], before a request is given up.
+pub const STALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Bytes that a hub has to send in [`STALL_TIMEOUT`]: some 0.5 kB/s, below which no model ever arrives.
+pub const MIN_WINDOW_BYTES: u64 = 16 << 10;
+
+/// Tries of a request that fails in a way that may pass.
+pub const MAX_TRIES: u32 = 6;
+
+/// Bytes after which a download that breaks off again counts as having got on, and all tries are before it again.
+pub const TRY_BYTES: u64 = 1 << 20;
+
+/// Before the second try; each later one waits twice as long.
+pub const FIRST_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The longest wait before another try, also where a hub asks for more.
+pub const MAX_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Downloads at once, unless the person says otherwise.
+pub const CONNECTIONS: usize = 8;
+
+/// Downloads at once, whatever the person says: more only divide the same line.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// Bytes that one request asks for. Large enough that the request costs little; what eight of them have under way when a
+/// process dies is little to ask for again.
+pub const PART_BYTES: u64 = 16 << 20;
+
+/// Bytes of a part after which what has come is recorded.
+pub const RECORD_BYTES: u64 = 4 << 20;
+
+/// Bytes that stay free on the disk: what is beside the model has to be written too.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Files of one request to a hub that names files: what Hugging Face's own client sends.
+pub const FILES_PER_REQUEST: usize = 256;
+
+/// Bytes of the small files that one commit carries, which are sent with it and not with LFS.
+pub const MAX_COMMIT_BYTES: u64 = 64 << 20;
+
+/// Parts of a file that is uploaded in parts: S3's bound.
+pub const MAX_UPLOAD_PARTS: u64 = 10_000;
