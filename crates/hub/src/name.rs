@@ -409,3 +409,224 @@ macro_rules! as_text {
 as_text!(RepoId, text);
 as_text!(FilePath, 0);
 as_text!(RefName, 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::{Component, Path};
+
+    #[test]
+    fn repository_names_are_those_of_hugging_face() {
+        let long = "x".repeat(96);
+        for name in
+            ["Qwen/Qwen3-0.6B", "a/b", "_a/b_", "0-1.2_3/x", &format!("{long}/{long}"), "a.git/b", "con/nul"]
+        {
+            let id: RepoId = name.parse().unwrap();
+            assert_eq!((id.as_str(), format!("{}/{}", id.owner(), id.name())), (name, name.to_owned()));
+        }
+        let longer = format!("a/{}", "x".repeat(97));
+        for name in [
+            "",
+            "a",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a/b/c",
+            "../b",
+            "a/..",
+            "./b",
+            "a/.",
+            "a/.hidden",
+            "-a/b",
+            "a/b-",
+            "a/b.",
+            "a/b--c",
+            "a/b..c",
+            "a/b.git",
+            "a/B.GIT",
+            "a/b c",
+            "a/b\n",
+            "a/b\0",
+            "a\\b/c",
+            "a/b\\c",
+            "a:b/c",
+            "é/b",
+            "a/名",
+            "a/b\u{200b}",
+            "a\u{2215}b/c",
+            "a\u{ff0f}b",
+            "a/b%2f",
+            "~/b",
+            "a/b@c",
+            "*/b",
+            &longer,
+            "/etc/passwd",
+        ] {
+            assert!(name.parse::<RepoId>().is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn branches_and_tags_have_names_that_git_would_take() {
+        for name in
+            ["main", "v1.0", "refs/pr/1", "feature/a-b_c", "0123456789abcdef", "a@b", &"x".repeat(200)]
+        {
+            assert_eq!(name.parse::<RefName>().unwrap().as_str(), name);
+        }
+        let commit = "0123456789ABCDEF0123456789abcdef01234567";
+        for name in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a..b",
+            "../a",
+            ".a",
+            "a/.b",
+            "a.",
+            "a.lock",
+            "a.lock/b",
+            "-a",
+            "a b",
+            "a~b",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "[a",
+            "a\\b",
+            "@",
+            "a@{1}",
+            "a\n",
+            "a\0",
+            "a\u{7f}",
+            "名",
+            commit,
+            &"x".repeat(201),
+        ] {
+            assert!(name.parse::<RefName>().is_err(), "{name:?}");
+        }
+        assert_eq!(commit.parse::<Revision>().unwrap().to_string(), commit.to_lowercase());
+    }
+
+    #[test]
+    fn paths_that_climb_out_hide_or_deceive_are_refused() {
+        let (deep, part) = ("x/".repeat(32), "x".repeat(255));
+        for name in [
+            "config.json",
+            "sub dir/file.txt",
+            "a/b/c.safetensors",
+            ".gitattributes",
+            "...x",
+            "a..b",
+            "名字/模型。txt",
+            "ノート.txt",
+            "é.txt",
+            "emoji 🤖.txt",
+            "a~b",
+            "%2e%2e/x",
+            &format!("{deep}x"),
+            &part,
+        ] {
+            assert_eq!(name.parse::<FilePath>().unwrap().as_str(), name);
+        }
+        let longer = [format!("{deep}x/x"), format!("{part}x"), "x/".repeat(600)];
+        for name in [
+            "",
+            "/",
+            "/x",
+            "x/",
+            "a//b",
+            ".",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            "./x",
+            "a/./b",
+            "..\\x",
+            "a\\b",
+            "C:x",
+            "C:/x",
+            "a:b",
+            "x\0",
+            "x\n",
+            "\r",
+            "\t",
+            "x\u{7f}",
+            "x\u{85}",
+            ".git",
+            ".git/config",
+            "a/.GIT/hooks/x",
+            " x",
+            "x ",
+            "a/ /b",
+            ".. /x",
+            "x.",
+            "a/.../b",
+            "a\u{2044}b",
+            "a\u{2215}b",
+            "\u{ff0e}\u{ff0e}/x",
+            "a\u{ff0f}b",
+            "a\u{ff3c}b",
+            "a\u{2216}b",
+            "a\u{29f8}b",
+            "\u{2024}\u{2024}/x",
+            "\u{2025}/x",
+            "a\u{200b}b",
+            "a\u{202e}txt.exe",
+            "\u{feff}x",
+            "a\u{ad}b",
+            "a\u{a0}b",
+            "a\u{3000}b",
+            "a\u{2028}b",
+            "x\u{fe0f}",
+            "a\u{e0041}",
+            "a\u{3164}b",
+            "a\u{ff1a}b",
+            &longer[0],
+            &longer[1],
+            &longer[2],
+        ] {
+            let error = name.parse::<FilePath>().map(|_| ()).expect_err(name).to_string();
+            assert!(error.chars().all(|c| c == ' ' || !(c.is_whitespace() || c.is_control())), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_knows_its_folders() {
+        let path: FilePath = "a/b/c.txt".parse().unwrap();
+        assert_eq!(path.folders().collect::<Vec<_>>(), ["a", "a/b"]);
+        assert_eq!((path.file_name(), path.parts().count()), ("c.txt", 3));
+        let inside = |folder: &str| path.is_inside(&folder.parse().unwrap());
+        assert!(inside("a") && inside("a/b") && !inside("a/b/c.txt") && !inside("a/b/c") && !inside("b"));
+    }
+
+    /// Whether a path stays below the directory that it is joined to.
+    fn stays_inside(path: &str) -> bool {
+        !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_a_name_stays_inside(text in r"[a.\-_/\\: @\x00~\PC]{0,12}") {
+            if let Ok(path) = text.parse::<FilePath>() {
+                prop_assert!(stays_inside(path.as_str()));
+                let json = serde_json::to_string(&path).unwrap();
+                prop_assert_eq!(serde_json::from_str::<FilePath>(&json).unwrap(), path);
+            }
+            if let Ok(id) = text.parse::<RepoId>() {
+                prop_assert!(stays_inside(id.as_str()));
+                prop_assert_eq!(Path::new(id.as_str()).components().count(), 2);
+            }
+            if let Ok(name) = text.parse::<RefName>() {
+                prop_assert!(stays_inside(name.as_str()));
+            }
+        }
+    }
+}

@@ -26,6 +26,8 @@ mod import;
 mod partial;
 mod repo;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use blob::{Blob, BlobWriter};
@@ -38,6 +40,8 @@ pub use verify::Fault;
 use crate::StoreError;
 use crate::name::{Repo, RepoKind};
 use disk::Lock;
+#[cfg(test)]
+use repo::RepoFile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,6 +1,7 @@
 //! Freeing what nothing refers to.
 
 use super::commit::{Commit, commit_file, read_commit_file};
+use super::partial::{PART, RANGES};
 use super::snapshot::snapshot_dir;
 use super::{Store, disk};
 use crate::name::{CommitId, Repo, RepoKind};
@@ -58,7 +59,7 @@ impl Store {
             // folders are made and removed under the lock that is held here
             if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
                 disk::remove_dir(&path)?;
-            } else if is_old(&path) && !disk::is_locked(&path) {
+            } else if is_old(&path) && !is_in_use(&path) {
                 collected.unfinished += 1;
                 collected.bytes += remove(&path)?;
             }
@@ -109,6 +110,12 @@ impl Store {
         }
         Ok(reachable)
     }
+}
+
+/// Whether somebody writes a file in `writing/`. The ranges of a download are in use when its bytes are.
+fn is_in_use(path: &Path) -> bool {
+    let is_ranges = path.extension().is_some_and(|extension| extension == RANGES);
+    disk::is_locked(&if is_ranges { path.with_extension(PART) } else { path.to_owned() })
 }
 
 /// Removes a file and returns its size in bytes.

@@ -20,6 +20,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// How the file ends that has the bytes.
+pub(super) const PART: &str = "part";
+/// How the file ends that says which.
+pub(super) const RANGES: &str = "ranges";
+
 /// A blob that is being downloaded. It survives the process; what was [`record`](Partial::record)ed is not needed again.
 ///
 /// One at a time for a blob: another process, or another thread, gets [`StoreError::Downloading`]. Several threads may
@@ -60,7 +65,7 @@ impl Store {
             return Err(StoreError::TooLarge);
         }
         let shared = self.lock_shared()?;
-        let path = self.writing().join(format!("{}.part", wanted.sha256));
+        let path = self.writing().join(format!("{}.{PART}", wanted.sha256));
         let at_path = || StoreError::at(&path);
         disk::step().map_err(at_path())?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -70,7 +75,7 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(StoreError::Downloading(wanted.sha256)),
             Err(TryLockError::Error(error)) => return Err(at_path()(error)),
         }
-        let log_path = path.with_extension("ranges");
+        let log_path = path.with_extension(RANGES);
         // one of another size belongs to somebody who announced something else
         let there = match file.metadata().map_err(at_path())?.len() == wanted.size {
             true => read_log(&log_path, wanted.size)?,
@@ -237,7 +242,7 @@ impl Partial {
         self.digest(&mut prefix, size)?;
         let found = prefix.hash.finish();
         let _shared = self.store.lock_shared()?;
-        let log = self.path.with_extension("ranges");
+        let log = self.path.with_extension(RANGES);
         if found != announced {
             disk::remove_file(&log)?;
             disk::remove_file(&self.path)?;
