@@ -126,3 +126,9 @@ pub const MAX_COMMIT_BYTES: u64 = 64 << 20;
 
 /// Parts of a file that is uploaded in parts: S3's bound.
 pub const MAX_UPLOAD_PARTS: u64 = 10_000;
+
+/// Values in the front matter of a model card. The largest, those of benchmarks with many languages, have some 30,000.
+pub const MAX_FRONT_MATTER_NODES: usize = 100_000;
+
+/// Lists and mappings in front matter, one inside the other. A `model-index` has seven.
+pub const MAX_FRONT_MATTER_DEPTH: usize = 32;

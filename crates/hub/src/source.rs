@@ -106,21 +106,20 @@ impl Source {
     /// # Errors
     /// When it is none of them.
     pub fn parse(text: &str, settings: &Settings) -> Result<Source, SourceError> {
-        let mut text = text;
-        for _ in 0..=MAX_ALIAS_STEPS {
-            if text.len() > MAX_SOURCE_BYTES {
-                return Err(SourceError::TooLong(text.len()));
-            }
-            if let Some(path) = as_path(text) {
-                return path.map(Source::Path);
-            }
-            match settings.aliases.get(text) {
-                Some(meaning) => text = meaning,
-                None => return HubSource::parse(text, settings).map(Source::Hub),
-            }
+        check_length(text)?;
+        if let Some(path) = as_path(text) {
+            return path.map(Source::Path);
         }
-        Err(SourceError::AliasLoop(text.to_owned()))
+        let meaning = settings.meaning(text)?;
+        match as_path(meaning) {
+            Some(path) => path.map(Source::Path),
+            None => HubSource::parse(meaning, settings).map(Source::Hub),
+        }
     }
+}
+
+fn check_length(text: &str) -> Result<(), SourceError> {
+    if text.len() > MAX_SOURCE_BYTES { Err(SourceError::TooLong(text.len())) } else { Ok(()) }
 }
 
 /// The path that `text` is, if it is one: it is there, or nothing else is written like this.
@@ -140,7 +139,13 @@ fn as_path(text: &str) -> Option<Result<PathBuf, SourceError>> {
 }
 
 impl HubSource {
-    fn parse(text: &str, settings: &Settings) -> Result<HubSource, SourceError> {
+    /// What `text` means where it cannot be a path: as [`Source::parse`] says of the rest.
+    ///
+    /// # Errors
+    /// When it is no name of a repository.
+    pub fn parse(text: &str, settings: &Settings) -> Result<HubSource, SourceError> {
+        check_length(text)?;
+        let text = settings.meaning(text)?;
         if let Some(rest) = text.strip_prefix("hf:") {
             return HubSource::of_name(text, rest, Hub::HuggingFace, true);
         }
@@ -240,6 +245,18 @@ impl Settings {
     /// When the file is broken, or a value is none that can be.
     pub fn read(root: &Path) -> Result<Settings, SourceError> {
         Settings::read_with(root, |name| std::env::var(name).ok())
+    }
+
+    /// What an alias stands for; any other text stands for itself.
+    fn meaning<'a>(&'a self, text: &'a str) -> Result<&'a str, SourceError> {
+        let mut meaning = text;
+        for _ in 0..=MAX_ALIAS_STEPS {
+            match self.aliases.get(meaning) {
+                Some(next) => meaning = next,
+                None => return Ok(meaning),
+            }
+        }
+        Err(SourceError::AliasLoop(text.to_owned()))
     }
 
     fn read_with(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Settings, SourceError> {

@@ -33,6 +33,7 @@ mod verify;
 pub use blob::{Blob, BlobWriter};
 pub use collect::Collected;
 pub use commit::{Commit, FileEntry, Mirrored, MirroredFile, NewCommit, Operation, is_large};
+pub(crate) use import::files_in;
 pub use partial::Partial;
 pub use repo::{RepoInfo, Upstream};
 pub use verify::Fault;

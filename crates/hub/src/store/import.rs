@@ -16,26 +16,34 @@ impl Store {
     /// When a file cannot be read, has a name that no repository can have, is a link to elsewhere, or is neither file nor
     /// folder.
     pub fn import(&self, dir: &Path) -> Result<Vec<Operation>, StoreError> {
-        let dir = dir.canonicalize().map_err(StoreError::at(dir))?;
-        let mut files = Vec::new();
-        find_files(&dir, "", 0, &mut files)?;
-        let allowed = allowed_roots(&dir);
-        files.into_iter().map(|(path, file)| self.import_file(path, &file, &allowed)).collect()
+        files_in(dir)?.into_iter().map(|(path, file)| self.import_file(path, &file)).collect()
     }
 
-    fn import_file(&self, path: FilePath, file: &Path, allowed: &[PathBuf]) -> Result<Operation, StoreError> {
-        let real = file.canonicalize().map_err(StoreError::at(file))?;
-        if !allowed.iter().any(|root| real.starts_with(root)) {
-            return Err(StoreError::LinkOutside(file.to_owned()));
-        }
-        let mut content = File::open(&real).map_err(StoreError::at(&real))?;
-        if !content.metadata().map_err(StoreError::at(&real))?.is_file() {
-            return Err(StoreError::NotAFile(file.to_owned()));
-        }
+    fn import_file(&self, path: FilePath, file: &Path) -> Result<Operation, StoreError> {
+        let mut content = File::open(file).map_err(StoreError::at(file))?;
         let blob = self.put(&mut content)?;
         let lfs = is_large(&path, blob.size);
         Ok(Operation::Add { path, sha256: blob.sha256, lfs })
     }
+}
+
+/// The files that [`Store::import`] stores: what each is called in a repository, and where it really is.
+pub(crate) fn files_in(dir: &Path) -> Result<Vec<(FilePath, PathBuf)>, StoreError> {
+    let dir = dir.canonicalize().map_err(StoreError::at(dir))?;
+    let mut files = Vec::new();
+    find_files(&dir, "", 0, &mut files)?;
+    let allowed = allowed_roots(&dir);
+    let real = |(path, file): (FilePath, PathBuf)| {
+        let real = file.canonicalize().map_err(StoreError::at(&file))?;
+        if !allowed.iter().any(|root| real.starts_with(root)) {
+            return Err(StoreError::LinkOutside(file));
+        }
+        match real.metadata().map_err(StoreError::at(&real))?.is_file() {
+            true => Ok((path, real)),
+            false => Err(StoreError::NotAFile(file)),
+        }
+    };
+    files.into_iter().map(real).collect()
 }
 
 /// Where files may lie: in the directory, and, when it is `NAME/snapshots/REVISION` of a hub's cache, in `NAME/blobs`.

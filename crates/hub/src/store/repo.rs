@@ -298,6 +298,20 @@ impl Store {
         }
     }
 
+    /// No longer keeps a commit that was pulled by its id.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRevision`] when it isn't one: a commit with a branch or tag is kept by that.
+    pub fn unpin(&self, repo: &Repo, commit: CommitId) -> Result<(), StoreError> {
+        let mut open = self.open_repo(repo)?;
+        let before = open.file.pinned.len();
+        open.file.pinned.retain(|pinned| *pinned != commit);
+        match open.file.pinned.len() == before {
+            true => Err(no_revision(repo, &Revision::Commit(commit))),
+            false => open.save(self),
+        }
+    }
+
     /// Removes a repository with its history. Content that no other has goes with the next [`collect`](Store::collect).
     ///
     /// # Errors

@@ -19,6 +19,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoBlob`] when content is missing, and when the disk fails.
     pub fn snapshot(&self, repo: &Repo, commit: &Commit) -> Result<PathBuf, StoreError> {
+        let dir = self.peek(repo, commit)?;
+        self.note_use(repo);
+        Ok(dir)
+    }
+
+    /// As [`snapshot`](Store::snapshot), to look at the files: the repository does not count as used.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Store::snapshot).
+    pub fn peek(&self, repo: &Repo, commit: &Commit) -> Result<PathBuf, StoreError> {
         self.check_content(commit)?;
         let dir = snapshot_dir(&self.repo_dir(repo), commit.id);
         for (path, file) in &commit.files {
@@ -32,7 +42,6 @@ impl Store {
             }
             disk::link(self, &target, &link)?;
         }
-        self.note_use(repo);
         Ok(dir)
     }
 

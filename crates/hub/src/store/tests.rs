@@ -367,10 +367,14 @@ fn commits_that_nothing_leads_to_are_collected_when_old() {
     let collected = store.collect(Duration::ZERO).unwrap();
     assert_eq!((collected.commits, collected.blobs), (1, 1));
     assert!(matches!(store.resolve(&repo, &Revision::Commit(first.id)), Err(StoreError::NoRevision { .. })));
-    for commit in [second, pinned] {
-        let snapshot = store.snapshot(&repo, &commit).unwrap();
+    for commit in [&second, &pinned] {
+        let snapshot = store.snapshot(&repo, commit).unwrap();
         assert!(snapshot.join("x").exists());
     }
+    store.unpin(&repo, pinned.id).unwrap();
+    assert!(matches!(store.unpin(&repo, second.id), Err(StoreError::NoRevision { .. })));
+    assert_eq!(store.collect(Duration::ZERO).unwrap().commits, 1);
+    assert_eq!(store.resolve(&repo, &Revision::main()).unwrap(), second);
 }
 
 #[test]
