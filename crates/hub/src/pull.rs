@@ -10,6 +10,7 @@ mod choose;
 mod find;
 mod transfer;
 
+pub(crate) use choose::danger;
 pub use choose::{Choice, LeftOut, Why};
 pub use find::{Found, find};
 

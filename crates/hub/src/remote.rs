@@ -11,11 +11,11 @@ mod http;
 mod hugging_face;
 mod model_scope;
 mod reach;
-//mod upload;
+mod upload;
 
 pub use download::{Body, Download};
 pub use error::RemoteError;
-//pub use upload::{LocalFile, NewRemoteCommit, UploadMode};
+pub use upload::{Content, LocalFile, NewRemoteCommit, UploadMode};
 
 use crate::limits::{FIRST_WAIT, STALL_TIMEOUT};
 use crate::name::{CommitId, FilePath, NameError, Revision};

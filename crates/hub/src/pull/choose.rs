@@ -119,7 +119,7 @@ fn ending(path: &FilePath) -> String {
 }
 
 /// Why a file is not pulled, whoever asks for it.
-fn danger(path: &FilePath) -> Option<Why> {
+pub(crate) fn danger(path: &FilePath) -> Option<Why> {
     let ending = ending(path);
     if PICKLES.contains(&ending.as_str()) {
         return Some(Why::Pickle);

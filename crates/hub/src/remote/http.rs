@@ -133,6 +133,11 @@ impl Http {
         !self.credentials.is_empty()
     }
 
+    /// How long the hub may be silent.
+    pub(super) fn stall_timeout(&self) -> std::time::Duration {
+        self.options.stall_timeout
+    }
+
     /// An address at the hub: parts of a path, escaped.
     pub(super) fn at<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.endpoint.clone();
