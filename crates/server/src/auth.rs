@@ -24,15 +24,34 @@ impl Access {
 
     /// Whether a request with these headers may go on, and as whom: each key is a workspace, as is having none.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Scope, ApiError> {
+        self.caller(uri, headers, None)?.ok_or(ApiError::MissingKey)
+    }
+
+    /// Who makes a request with these headers, or with the key `cookie` where the headers have none. `None` is somebody
+    /// without a key where keys are set.
+    pub fn caller(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        cookie: Option<&[u8]>,
+    ) -> Result<Option<Scope>, ApiError> {
         if self.keys.is_empty() {
-            return self.check_host(uri, headers).map(|()| Scope::default());
+            return self.check_host(uri, headers).map(|()| Some(Scope::default()));
         }
-        let value = headers.get(header::AUTHORIZATION).ok_or(ApiError::MissingKey)?;
-        let key = bearer(value.as_bytes()).ok_or(ApiError::MissingKey)?;
-        // every key is compared in full, over digests: the time says nothing about how much of a key was right
+        let header = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        let Some(key) = header.or(cookie) else { return Ok(None) };
         let offered = digest(key);
-        let found = self.keys.iter().fold(false, |found, known| found | equal(known, &offered));
-        if found { Ok(Scope(workspace(&offered))) } else { Err(ApiError::WrongKey) }
+        if self.has(&offered) { Ok(Some(Scope(workspace(&offered)))) } else { Err(ApiError::WrongKey) }
+    }
+
+    /// Whether this key opens the server; any does where none are set.
+    pub fn knows(&self, key: &[u8]) -> bool {
+        self.keys.is_empty() || self.has(&digest(key))
+    }
+
+    /// Every key is compared in full, over digests: the time says nothing about how much of a key was right.
+    fn has(&self, offered: &[u8; 32]) -> bool {
+        self.keys.iter().fold(false, |found, known| found | equal(known, offered))
     }
 
     /// A web page can point a name of its own at this machine and then talk to us from the victim's browser. It

@@ -3,6 +3,7 @@
 
 use crate::error::{ApiError, quoted};
 use crate::limits::{MAX_UNKNOWN_FIELD_BYTES, MAX_UNKNOWN_FIELDS};
+use crate::options::Timeouts;
 use crate::state::App;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -36,7 +37,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             return Err(ApiError::NotJson);
         }
         let unknown = request.extensions().get::<UnknownFields>().cloned().unwrap_or_default();
-        let bytes = read_body(request, app).await?;
+        let bytes = read_body(request, &app.timeouts, app.limits.body_bytes).await?;
         let (value, names) = parse(&bytes)?;
         if !names.is_empty() {
             tracing::warn!(fields = names.join(", "), "unknown fields in the request");
@@ -56,18 +57,17 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body, refused as soon as it is declared or found too large, or comes too slowly.
-async fn read_body(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    let limit = app.limits.body_bytes;
+pub async fn read_body(request: Request, timeouts: &Timeouts, limit: usize) -> Result<Bytes, ApiError> {
     let declared =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if declared.is_some_and(|bytes: u64| bytes > limit as u64) {
         return Err(ApiError::BodyTooLarge { limit });
     }
-    let deadline = Instant::now() + app.timeouts.body;
+    let deadline = Instant::now() + timeouts.body;
     let mut body: Body = request.into_body();
     let mut bytes = BytesMut::new();
     loop {
-        let frame = timeout_at(deadline, timeout(app.timeouts.body_read, body.frame())).await;
+        let frame = timeout_at(deadline, timeout(timeouts.body_read, body.frame())).await;
         let Ok(Ok(frame)) = frame else { return Err(ApiError::BodyTimeout) };
         let Some(frame) = frame else { return Ok(bytes.freeze()) };
         let frame = frame.map_err(|_| ApiError::BodyBroken)?;

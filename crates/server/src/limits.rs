@@ -1,5 +1,5 @@
 //! Every bound that a caller can meet, with its reason. Those on sampling, stop strings and choices are in
-//! `engine::limits`; times and the number of connections are the operator's ([`crate::Timeouts`], [`crate::Limits`]).
+//! `engine::limits`, those on names and stored files in `hub::limits`; times and the number of connections are the operator's ([`crate::Timeouts`], [`crate::Limits`]).
 
 /// Bytes of a request body: a prompt of a million tokens fits several times.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
@@ -36,6 +36,37 @@ pub const MAX_EMBEDDING_INPUTS: usize = 2048;
 pub const MAX_DOCUMENTS: usize = 1024;
 /// Prompts of one request that the engine has at a time; the rest follow as these end.
 pub const MAX_IN_FLIGHT_PROMPTS: usize = 32;
+
+/// Bytes of all small files of a commit in the hub, as it is sent: large ones are uploaded apart from it.
+pub const MAX_COMMIT_BYTES: u64 = 2 << 30;
+/// Bytes of a line of such a commit: one small file in Base64, and its path.
+pub const MAX_COMMIT_LINE_BYTES: usize =
+    (hub::limits::MAX_REGULAR_BYTES as usize).div_ceil(3) * 4 + (64 << 10);
+/// Files whose kind of upload is asked for at once. Hugging Face's clients ask for 256.
+pub const MAX_PREUPLOAD_FILES: usize = 4096;
+/// Large files that one LFS batch announces. Hugging Face's clients announce 256, git-lfs 100.
+pub const MAX_LFS_OBJECTS: usize = 1024;
+/// Paths that are looked up at once. Hugging Face's clients look up 500.
+pub const MAX_PATHS: usize = 10_000;
+/// Repositories that one list holds.
+pub const MAX_LISTED_REPOS: usize = 10_000;
+/// Commits that one history holds.
+pub const MAX_LISTED_COMMITS: usize = 1_000;
+/// Fields of a form.
+pub const MAX_FORM_FIELDS: usize = 64;
+/// Uploads that run at once; each takes a thread.
+pub const MAX_UPLOADS: usize = 64;
+/// Seconds for which the address of an upload is good: a day, in which 500 GB fit through 50 Mbit/s.
+pub const UPLOAD_SECONDS: u64 = 24 * 60 * 60;
+/// Bytes from which a file is uploaded in parts.
+pub const MULTIPART_BYTES: u64 = 1 << 30;
+/// Bytes of a part of an upload, at least.
+pub const MIN_UPLOAD_PART_BYTES: u64 = 64 << 20;
+/// Parts of an upload; those of larger files are larger.
+pub const MAX_UPLOAD_PARTS: u64 = 1024;
+/// Bytes of a stored file that are read at a time. A client that takes less than this in the time of a stalled write is
+/// given up, which is 9 kB/s.
+pub const BLOB_PIECE_BYTES: u64 = 256 << 10;
 
 /// Unknown fields of a request that are reported.
 pub const MAX_UNKNOWN_FIELDS: usize = 16;

@@ -2,6 +2,7 @@
 
 use crate::limits::MAX_BODY_BYTES;
 use engine::Engine;
+use hub::Store;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,10 +17,12 @@ pub struct ServerOptions {
     /// Host names by which clients without a key may address the server, beside IP addresses and `localhost`
     /// (a web page that points its own name at this machine must not reach it).
     pub allowed_hosts: Vec<String>,
-    /// The models, at least one, their ids and aliases all different.
+    /// The models, their ids and aliases all different; at least one where there is no hub.
     pub models: Vec<ServedModel>,
     /// The directory that adapters may be loaded from at run time; `None`: those that the models have stay.
     pub adapter_dir: Option<PathBuf>,
+    /// The hub that it is, beside serving models; `None`: it is none.
+    pub hub: Option<HubOptions>,
     /// How long anything may take.
     pub timeouts: Timeouts,
     /// How much there may be of anything.
@@ -35,10 +38,20 @@ impl ServerOptions {
             allowed_hosts: Vec::new(),
             models,
             adapter_dir: None,
+            hub: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }
     }
+}
+
+/// A hub of models and datasets.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// Where they are.
+    pub store: Store,
+    /// Whether clients without a key may read what is public, where keys are set.
+    pub anonymous: bool,
 }
 
 /// A model and the names that requests know it by.

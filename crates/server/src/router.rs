@@ -52,7 +52,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rerank", post(openai::rerank::create))
         .route("/v1/reranks", post(openai::rerank::create))
         .route_layer(from_fn_with_state(app.clone(), admit));
+    let hub = app.hub.as_ref().map_or_else(Router::new, |hub| crate::hub::routes(&app, hub));
     open.merge(keyed)
+        .merge(hub)
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), account))

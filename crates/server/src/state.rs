@@ -2,6 +2,7 @@
 
 use crate::auth::Access;
 use crate::error::{ApiError, quoted};
+use crate::hub::Hub;
 use crate::lifecycle::Lifecycle;
 use crate::limits::MAX_NAMES_IN_MESSAGE;
 use crate::metrics::Metrics;
@@ -24,13 +25,15 @@ pub struct App {
     /// Models in the order of the options.
     pub listed: Vec<Arc<Served>>,
     /// Who may ask.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// How long anything may take.
     pub timeouts: Timeouts,
     /// How much there may be of anything.
     pub limits: Limits,
     /// Where adapters are loaded from at run time, without links in its path; `None`: they are not.
     pub adapter_dir: Option<PathBuf>,
+    /// The model hub, when it is one.
+    pub hub: Option<Arc<Hub>>,
     /// Serving or draining, and what runs.
     pub lifecycle: Lifecycle,
     /// Counters and histograms.
@@ -89,8 +92,8 @@ impl App {
             }
             listed.push(served);
         }
-        if listed.is_empty() {
-            return Err(ServerError::Options("no model to serve".to_owned()));
+        if listed.is_empty() && options.hub.is_none() {
+            return Err(ServerError::Options("neither a model to serve nor a hub to be".to_owned()));
         }
         if options.api_keys.iter().any(|key| key.trim().is_empty()) {
             return Err(ServerError::Options("an API key is empty".to_owned()));
@@ -99,9 +102,15 @@ impl App {
             Ok(found) if found.is_dir() => Ok(found),
             _ => Err(ServerError::Options(format!("the adapter directory {} is not there", dir.display()))),
         });
+        let access = Arc::new(Access::new(&options.api_keys, &options.allowed_hosts));
+        let hub = options.hub.map(|hub| {
+            let (access, timeouts) = (access.clone(), options.timeouts.clone());
+            Arc::new(Hub::new(hub, access, timeouts, options.limits.body_bytes))
+        });
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Ok(App {
-            access: Access::new(&options.api_keys, &options.allowed_hosts),
+            access,
+            hub,
             metrics: Metrics::new(&listed),
             models,
             listed,
@@ -133,6 +142,9 @@ impl App {
     /// The names there are, for a message.
     fn known(&self) -> String {
         let names: Vec<String> = self.listed.iter().flat_map(|served| served.all()).map(|s| s.id).collect();
+        if names.is_empty() {
+            return "none".to_owned();
+        }
         let first = names[..names.len().min(MAX_NAMES_IN_MESSAGE)].join(", ");
         match names.len() - names.len().min(MAX_NAMES_IN_MESSAGE) {
             0 => first,

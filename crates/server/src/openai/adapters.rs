@@ -108,6 +108,7 @@ fn base(app: &App, name: Option<&str>) -> Result<Arc<Served>, ApiError> {
             served => Ok(served),
         },
         (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(ApiError::invalid("model", "this server has no models")),
         (None, _) => {
             Err(ApiError::invalid("model", "this server has several models; say which the adapter is for"))
         }
