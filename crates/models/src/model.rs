@@ -5,7 +5,7 @@ mod kind;
 mod summary;
 
 pub use generation::GenerationDefaults;
-pub use kind::{ModelKind, model_name};
+pub use kind::{ModelKind, model_name, repository_name};
 pub use summary::Summary;
 
 use crate::adapter::{Adapter, AdapterConfig, AdapterError};

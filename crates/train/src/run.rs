@@ -29,7 +29,7 @@ use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
 use models::checkpoint::writer::{create_dir, remove_unfinished};
 use models::gguf_export::{self, ExportError, GgufType, export_gguf};
-use models::model::open_weights;
+use models::model::{open_weights, repository_name};
 use models::{Model, ModelError, Quantization};
 use nn::{Context, Gradients};
 use sha2::{Digest, Sha256};
@@ -532,7 +532,8 @@ fn mark(
     };
     let mut config = AdapterConfig::new(m.rank, m.alpha, m.rslora, m.dropout, &targets.names());
     config.use_dora = m.dora;
-    config.base_model_name_or_path = Some(recipe.model.display().to_string());
+    let base = repository_name(&recipe.model).unwrap_or_else(|| recipe.model.display().to_string());
+    config.base_model_name_or_path = Some(base);
     let parameters = Parameters::new_adapter(&mut model.lm, &config, &targets, recipe.seed)?;
     Ok((Some(config), parameters))
 }

@@ -257,7 +257,8 @@ fn the_card_says_what_was_trained_on_what_and_at_what_cost() {
         })
         .sum();
     for expected in [
-        "base_model: \"qwen3-train-base\"",
+        "base_model: \"qwen3-train-base\"\nbase_model_relation: adapter\n",
+        "wen: {\"data_sha256\":\"",
         "A LoRA adapter of rank 4 for `qwen3-train-base`",
         "| steps | 12 |",
         &format!("| tokens | {tokens} computed"),

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, completions, eval, inspect, logits, render, serve, tokenize, tokenizer, train,
+    bench, chat, completions, eval, inspect, logits, models, render, serve, tokenize, tokenizer, train,
 };
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
@@ -24,6 +24,8 @@ pub enum Command {
     Serve(serve::Args),
     /// Train a model, or an adapter beside it, on one's own data.
     Train(train::Args),
+    /// List, show, tag, check and remove the models that are stored on this machine.
+    Models(models::Args),
     /// Show what a checkpoint is: architecture, parameters, types, memory.
     Inspect(inspect::Args),
     /// Turn text into tokens and back.
@@ -49,6 +51,7 @@ impl Command {
             Command::Chat(args) => chat::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Train(args) => train::run(args),
+            Command::Models(args) => models::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Tokenizer(args) => tokenizer::run(args),

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod eval;
 pub mod inspect;
 pub mod logits;
+pub mod models;
 pub mod render;
 pub mod serve;
 pub mod tokenize;

@@ -2,6 +2,8 @@
 
 use crate::loading::{NoSuchModel, NotForChat};
 use engine::{LoadAdapterError, StartError, SubmitError};
+use hub::source::SourceError;
+use hub::{NameError, StoreError};
 use models::ModelError;
 use models::adapter::AdapterError;
 use models::checkpoint::CheckpointError;
@@ -80,6 +82,17 @@ impl Exit {
         {
             return Some(Exit::Model);
         }
+        if cause.is::<NameError>() || cause.is::<SourceError>() {
+            return Some(Exit::Usage);
+        }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return match error {
+                StoreError::NoRepo(_) | StoreError::NoRevision { .. } => Some(Exit::Model),
+                StoreError::RepoExists(_) | StoreError::Collision { .. } => Some(Exit::Usage),
+                StoreError::RefExists { .. } | StoreError::MainBranch(_) => Some(Exit::Usage),
+                _ => None,
+            };
+        }
         if let Some(error) = cause.downcast_ref::<StartError>() {
             return match error {
                 StartError::DraftKind(_) | StartError::DraftVocabulary { .. } => Some(Exit::Model),
@@ -155,6 +168,12 @@ pub fn message(error: &anyhow::Error) -> String {
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if cause.is::<NoSuchModel>() {
         return Some("give the path of a checkpoint directory or of a GGUF file; models are not downloaded");
+    }
+    if let Some(StoreError::NoRepo(_)) = cause.downcast_ref() {
+        return Some("`wen models` lists what is stored, `wen pull` gets a model");
+    }
+    if let Some(StoreError::RefExists { .. }) = cause.downcast_ref() {
+        return Some("--force moves a tag");
     }
     if cause.is::<NotForChat>() {
         return Some("`wen serve` offers it over HTTP: /v1/completions, /v1/embeddings, /v1/rerank");

@@ -74,14 +74,15 @@ pub(super) fn temporary_path(store: &Store) -> PathBuf {
 
 /// Brings the open `file` at `from` to the disk and renames it.
 pub(super) fn place(file: &File, from: &Path, to: &Path, read_only: bool) -> Result<(), StoreError> {
-    let at_from = || StoreError::at(from);
-    if read_only {
-        let mut permissions = file.metadata().map_err(at_from())?.permissions();
+    sync(file).map_err(StoreError::at(from))?;
+    rename(from, to)?;
+    if read_only && let Ok(metadata) = file.metadata() {
+        let mut permissions = metadata.permissions();
         permissions.set_readonly(true);
-        step().and_then(|()| file.set_permissions(permissions)).map_err(at_from())?;
+        // a guard against mistakes, that content can do without; only now, since a download that failed here goes on
+        let _ = step().and_then(|()| file.set_permissions(permissions));
     }
-    sync(file).map_err(at_from())?;
-    rename(from, to)
+    Ok(())
 }
 
 /// Renames and brings the new name to the disk.

@@ -54,20 +54,32 @@ impl ModelKind {
 }
 
 /// The name that a model is known by: the last part of its path without a file's ending, or the repository's where
-/// the path is a snapshot in a hub cache (`models--Qwen--Qwen3-0.6B/snapshots/...`).
+/// the path is a snapshot in a hub's cache or store.
 pub fn model_name(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let part = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let repository = path.parent().filter(|parent| parent.ends_with("snapshots")).and_then(Path::parent);
-    match repository.and_then(part) {
-        Some(folder) if folder.starts_with("models--") => {
-            folder.rsplit("--").next().unwrap_or_default().to_owned()
-        }
-        _ if path.is_file() => {
-            path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned())
-        }
-        _ => part(&path).unwrap_or_default(),
+    if path.is_file() {
+        // as it is called there: in a snapshot it is a link to what is called by its digest
+        return path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     }
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match repository_name(&path).as_deref().map(|name| name.rsplit('/').next()) {
+        Some(Some(name)) => name.to_owned(),
+        _ => path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+    }
+}
+
+/// `owner/name` of the repository that `path` is a snapshot of, or a file in one: in Hugging Face's cache
+/// (`models--Qwen--Qwen3-0.6B/snapshots/...`), or in a store (`models/Qwen/Qwen3-0.6B/snapshots/...`).
+pub fn repository_name(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let snapshots = path.ancestors().find(|path| path.ends_with("snapshots"))?;
+    let repository = snapshots.parent()?;
+    let name = repository.file_name()?.to_str()?;
+    if let Some(name) = name.strip_prefix("models--") {
+        return Some(name.replacen("--", "/", 1));
+    }
+    let owner =
+        repository.parent().filter(|owner| owner.parent().is_some_and(|kind| kind.ends_with("models")))?;
+    Some(format!("{}/{name}", owner.file_name()?.to_str()?))
 }
 
 fn is_reranker(name: &str) -> bool {
@@ -152,5 +164,33 @@ fn check_pooling(dir: &Path) -> Result<(), ModelError> {
     match ways[..] {
         ["lasttoken"] => Ok(()),
         _ => Err(ModelError::Pooling { path, found: format!("pooling by [{}]", ways.join(", ")) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_called_as_its_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, repository, name) in [
+            ("models--Qwen--Qwen3-0.6B/snapshots/abc", Some("Qwen/Qwen3-0.6B"), "Qwen3-0.6B"),
+            ("models--gpt2/snapshots/abc", Some("gpt2"), "gpt2"),
+            ("models/Qwen/Qwen3-0.6B/snapshots/abc", Some("Qwen/Qwen3-0.6B"), "Qwen3-0.6B"),
+            ("Qwen3-0.6B", None, "Qwen3-0.6B"),
+            ("other/snapshots/abc", None, "abc"),
+        ] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(&path).unwrap();
+            assert_eq!(repository_name(&path).as_deref(), repository);
+            assert_eq!(model_name(&path), name);
+        }
+        let snapshot = dir.path().join("models/Qwen/Qwen3-0.6B/snapshots/abc");
+        std::fs::write(dir.path().join("0123abcd"), "").unwrap();
+        let file = snapshot.join("Qwen3-0.6B-Q4_K_M.gguf");
+        std::os::unix::fs::symlink(dir.path().join("0123abcd"), &file).unwrap();
+        assert_eq!(model_name(&file), "Qwen3-0.6B-Q4_K_M");
+        assert_eq!(repository_name(&file).unwrap(), "Qwen/Qwen3-0.6B");
     }
 }

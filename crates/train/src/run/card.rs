@@ -5,6 +5,8 @@ use crate::recipe::{Kind, ObjectiveKind, Recipe};
 use crate::task::Task;
 use models::checkpoint::FileError;
 use models::checkpoint::writer::write_file;
+use models::model::repository_name;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -98,15 +100,15 @@ impl Card<'_> {
 
     fn text(&self) -> String {
         let Card { recipe, losses, .. } = self;
-        let base = name(&recipe.model);
+        let base = repository_name(&recipe.model).unwrap_or_else(|| name(&recipe.model));
         let (kind, tags) = match recipe.method.kind {
             Kind::Lora => (
                 format!("A LoRA adapter of rank {} for", recipe.method.rank),
-                "library_name: peft\ntags: [lora, wen]",
+                "base_model_relation: adapter\nlibrary_name: peft\ntags: [lora, wen]",
             ),
-            Kind::Full => ("All weights of".to_owned(), "tags: [wen]"),
+            Kind::Full => ("All weights of".to_owned(), "base_model_relation: finetune\ntags: [wen]"),
         };
-        let mut text = format!("---\nbase_model: {}\n{tags}\n---\n\n", serde_json::json!(base));
+        let mut text = format!("---\nbase_model: {}\n{tags}\n{}---\n\n", json!(base), self.facts());
         let _ = write!(
             text,
             "# {}\n\n{kind} `{base}`, trained by `wen train`, version {}.\n\n![Loss over the steps]({CHART})\n\n",
@@ -139,6 +141,25 @@ impl Card<'_> {
         self.add_cost(&mut text);
         self.add_data(&mut text);
         let _ = write!(text, "## Recipe\n\n```toml\n{}```\n", toml::to_string(recipe).unwrap_or_default());
+        text
+    }
+
+    /// What hubs and `wen models show` read of the card, beside its base: the digest of the data, and what was evaluated.
+    /// JSON is YAML too.
+    fn facts(&self) -> String {
+        let mut text = format!("wen: {}\n", json!({ "data_sha256": self.data_hash }));
+        if !self.evaluation.is_empty() {
+            let metric =
+                |(name, value): (&String, &f64)| json!({ "type": name, "name": name, "value": value });
+            let metrics: Vec<Value> = self.evaluation.iter().map(metric).collect();
+            let results = json!([{
+                "task": { "type": "text-generation" },
+                "dataset": { "name": "examples that were held out", "type": "held-out" },
+                "metrics": metrics,
+            }]);
+            let index = json!([{ "name": name(&self.recipe.output), "results": results }]);
+            text.push_str(&format!("model-index: {index}\n"));
+        }
         text
     }
 

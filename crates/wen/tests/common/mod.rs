@@ -19,7 +19,7 @@ pub fn parity(name: &str) -> PathBuf {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wen"));
     command.args(arguments);
-    for name in ["WEN_API_KEY", "WEN_LOG", "WEN_ISA", "NO_COLOR"] {
+    for name in ["WEN_API_KEY", "WEN_LOG", "WEN_ISA", "WEN_HUB", "WEN_DEFAULT_HUB", "NO_COLOR"] {
         command.env_remove(name);
     }
     command

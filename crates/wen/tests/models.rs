@@ -1,0 +1,155 @@
+//! `wen models`, over the real binary and a store with real checkpoints.
+
+mod common;
+
+use common::{assert_fails, command, parity, stdout};
+use hub::store::NewCommit;
+use hub::{RefName, Repo, Revision, Store};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+struct Hub {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Hub {
+    fn new() -> Hub {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        Hub { dir, store }
+    }
+
+    /// Stores the directory's files as the model `name`.
+    fn add(&self, name: &str, dir: &Path) -> Repo {
+        let repo = Repo::model(name.parse().unwrap());
+        self.store.create(&repo, false).unwrap();
+        self.commit(&repo, dir);
+        repo
+    }
+
+    fn commit(&self, repo: &Repo, dir: &Path) {
+        let operations = self.store.import(dir).unwrap();
+        let (message, author, expected_parent) = ("as trained".to_owned(), "test".to_owned(), None);
+        let new = NewCommit { message, author, expected_parent, operations };
+        self.store.commit(repo, &RefName::main(), new).unwrap();
+    }
+
+    fn wen(&self, arguments: &[&str]) -> Output {
+        command(arguments).env("WEN_HUB", self.dir.path()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&stdout(self.wen(arguments))).unwrap()
+    }
+}
+
+/// An adapter's directory with a card.
+fn adapter(base: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let card = format!(
+        "---\nbase_model: {base}\nbase_model_relation: adapter\nlicense: apache-2.0\nwen: {{\"data_sha256\": \"abc\"}}\n\
+         ---\n# x\n\n## Recipe\n\n```toml\nseed = 7\n```\n"
+    );
+    std::fs::write(dir.path().join("README.md"), card).unwrap();
+    std::fs::write(dir.path().join("adapter_config.json"), r#"{"peft_type": "LORA"}"#).unwrap();
+    dir
+}
+
+#[test]
+fn stored_models_are_listed_shown_tagged_and_removed() {
+    let hub = Hub::new();
+    assert!(stdout(hub.wen(&["models"])).is_empty());
+    hub.add("Qwen/Tiny", &parity("qwen3-tied"));
+    let notes = hub.add("me/notes", adapter("Qwen/Tiny").path());
+
+    let table = stdout(hub.wen(&["models"]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert!(
+        lines[0].starts_with("name") && lines[1].contains("Qwen/Tiny") && lines[1].contains("qwen3"),
+        "{table}"
+    );
+    assert!(lines[2].contains("adapter") && lines[2].contains("never"), "{table}");
+    let list = hub.json(&["models", "list", "--json"]);
+    assert_eq!(list[0]["quantization"], "F32");
+    assert!(list[0]["parameters"].as_u64().unwrap() > 1_000, "{list}");
+
+    let shown = stdout(hub.wen(&["models", "show", "me/notes"]));
+    for part in [
+        "licence              apache-2.0",
+        "SHA-256 of the data  abc",
+        "family\n  me/notes (adapter of)\n  └─ Qwen/Tiny\n",
+        "recipe\n  seed = 7\n",
+    ] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    // looking is not using
+    assert!(hub.json(&["models", "list", "--json"])[1]["used"].is_null());
+    let path = hub.json(&["models", "show", "Qwen/Tiny", "--json"])["path"].as_str().unwrap().to_owned();
+    let inspected: Value = serde_json::from_str(&stdout(common::wen(&["inspect", &path, "--json"]))).unwrap();
+    assert_eq!(inspected["name"], "Tiny");
+
+    stdout(hub.wen(&["models", "tag", "me/notes", "v1"]));
+    assert_fails(&hub.wen(&["models", "tag", "me/notes", "v1"]), 2, &["`v1` already", "--force"]);
+    hub.commit(&notes, adapter("a/b").path());
+    let tagged = hub.json(&["models", "show", "me/notes@v1", "--json"]);
+    assert_eq!(tagged["family_tree"]["bases"][0]["name"], "Qwen/Tiny");
+    stdout(hub.wen(&["models", "tag", "me/notes", "v1", "--force"]));
+    let moved = hub.store.resolve(&notes, &Revision::Ref("v1".parse().unwrap())).unwrap();
+    assert_eq!(moved, hub.store.resolve(&notes, &Revision::main()).unwrap());
+    stdout(hub.wen(&["models", "rm", "me/notes@v1"]));
+    assert_fails(&hub.wen(&["models", "show", "me/notes@v1"]), 3, &["no revision `v1`"]);
+    assert_fails(&hub.wen(&["models", "rm", "me/notes@main"]), 2, &["delete the repository"]);
+
+    let removed = hub.wen(&["models", "rm", "Qwen/Tiny", "me/notes"]);
+    let said = String::from_utf8_lossy(&removed.stderr).into_owned();
+    stdout(removed);
+    assert!(
+        said.contains("removed Qwen/Tiny") && said.contains("freed") && !said.contains("freed 0"),
+        "{said}"
+    );
+    assert_fails(
+        &hub.wen(&["models", "show", "Qwen/Tiny"]),
+        3,
+        &["no model Qwen/Tiny in the store", "wen pull"],
+    );
+    let left = walk(&hub.dir.path().join("blobs"));
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let folders = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    folders.flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect()
+}
+
+#[test]
+fn broken_content_is_found_and_discarded() {
+    let hub = Hub::new();
+    hub.add("Qwen/Tiny", &parity("qwen3-tied"));
+    stdout(hub.wen(&["models", "verify"]));
+    let blob = walk(&hub.dir.path().join("blobs")).remove(0);
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, "rotten").unwrap();
+    let output = hub.wen(&["models", "verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("is broken"), "{output:?}");
+    assert_eq!(hub.wen(&["models", "verify", "--discard"]).status.code(), Some(1));
+    assert!(!blob.exists());
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    let hub = Hub::new();
+    for name in ["../x", "a", "a/b/c", "/etc/passwd", "a/.."] {
+        for arguments in
+            [&["models", "show", name][..], &["models", "rm", name], &["models", "tag", name, "v1"]]
+        {
+            assert_fails(&hub.wen(arguments), 2, &["neither a path that exists nor a model's name"]);
+        }
+    }
+    assert_fails(&hub.wen(&["models", "rm", "a/b"]), 3, &["there is no model a/b in the store"]);
+    assert_fails(&hub.wen(&["models", "gc", "--older-than", "soon"]), 2, &["is no age"]);
+    stdout(hub.wen(&["models", "gc"]));
+}
