@@ -398,6 +398,21 @@ impl Adapter {
         Ok(())
     }
 
+    /// Checks that the model with these files, by their SHA-256, is the one that the adapter was made for, where its
+    /// configuration tells that model's.
+    ///
+    /// # Errors
+    /// When they are others.
+    pub fn check_base(&self, sha256: impl FnOnce() -> Vec<String>) -> Result<(), AdapterError> {
+        let AdapterConfig { base_model_name_or_path, base_model_sha256, .. } = &self.config;
+        if base_model_sha256.is_empty() || *base_model_sha256 == sha256() {
+            return Ok(());
+        }
+        let base = base_model_name_or_path.as_ref();
+        let base = base.map_or("another model".to_owned(), |name| format!("`{name}`"));
+        Err(AdapterError::OtherBase { base })
+    }
+
     /// Checks that the adapter fits `lm`.
     ///
     /// # Errors

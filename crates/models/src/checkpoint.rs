@@ -9,7 +9,8 @@ mod group_quantized;
 mod index;
 pub mod mapped_file;
 pub mod metadata;
-mod names;
+pub(crate) mod names;
+pub mod quantize;
 pub mod safetensors;
 pub mod writer;
 
@@ -449,8 +450,8 @@ impl Checkpoint {
         all
     }
 
-    /// Gives back the memory of the pages that were read.
-    pub(crate) fn forget_pages(&self) {
+    /// Gives back the memory of the pages that were read; they are read again when they are needed.
+    pub fn forget_pages(&self) {
         self.files.iter().for_each(MappedFile::forget_pages);
     }
 

@@ -161,6 +161,21 @@ impl Config {
         Ok(config)
     }
 
+    /// GGUF's name of the architecture.
+    pub(crate) fn gguf_architecture(&self) -> &'static str {
+        self.family().gguf
+    }
+
+    /// The class of the causal model in transformers.
+    pub(crate) fn hugging_face_class(&self) -> String {
+        format!("{}ForCausalLM", self.family().class)
+    }
+
+    fn family(&self) -> &'static Family {
+        // every configuration that is read is of a known one
+        FAMILIES.iter().find(|family| family.model_type == self.architecture).unwrap_or(&FAMILIES[0])
+    }
+
     /// The cache that this model needs, with `blocks` blocks of `block_tokens` tokens.
     pub fn kv_cache_shape(&self, dtype: DType, block_tokens: usize, blocks: usize) -> KvCacheShape {
         let &Config { layers, kv_heads, head_dim, .. } = self;

@@ -7,7 +7,7 @@ pub mod causal_lm;
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
-pub mod gguf_export;
+pub mod export;
 pub mod limits;
 pub mod model;
 pub mod packing;

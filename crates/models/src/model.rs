@@ -8,7 +8,7 @@ pub use generation::GenerationDefaults;
 pub use kind::{ModelKind, model_name, repository_name};
 pub use summary::Summary;
 
-use crate::adapter::{Adapter, AdapterConfig, AdapterError};
+use crate::adapter::{Adapter, AdapterError};
 use crate::checkpoint::mapped_file::{read_bounded, read_limited_json, touch_pages};
 use crate::checkpoint::{CheckpointError, FileError, GgufMetadata, MetadataError};
 use crate::config::ConfigError;
@@ -133,15 +133,7 @@ impl Model {
     /// # Errors
     /// When they are others.
     pub fn check_base(&self, adapter: &Adapter) -> Result<(), AdapterError> {
-        let AdapterConfig { base_model_name_or_path, base_model_sha256, .. } = &adapter.config;
-        if base_model_sha256.is_empty()
-            || base_model_sha256 == self.sha256.get_or_init(|| self.checkpoint.sha256())
-        {
-            return Ok(());
-        }
-        let base =
-            base_model_name_or_path.as_ref().map_or("another model".to_owned(), |name| format!("`{name}`"));
-        Err(AdapterError::OtherBase { base })
+        adapter.check_base(|| self.sha256.get_or_init(|| self.checkpoint.sha256()).clone())
     }
 
     /// The files that hold its weights.
@@ -228,6 +220,8 @@ pub(crate) struct PromptFiles {
     pub(crate) bos: String,
     /// That of the one that ends it.
     pub(crate) eos: String,
+    /// That of the one that fills up.
+    pub(crate) pad: String,
 }
 
 /// The fields of `tokenizer_config.json` that are read.
@@ -235,6 +229,7 @@ pub(crate) struct PromptFiles {
 struct TokenizerConfig {
     bos_token: Option<TokenField>,
     eos_token: Option<TokenField>,
+    pad_token: Option<TokenField>,
     chat_template: Option<TemplateField>,
 }
 
@@ -296,10 +291,12 @@ impl PromptFiles {
             template,
             bos: config.bos_token.map_or_else(String::new, TokenField::text),
             eos: config.eos_token.map_or_else(String::new, TokenField::text),
+            pad: config.pad_token.map_or_else(String::new, TokenField::text),
         })
     }
 
-    fn read_gguf(metadata: &GgufMetadata) -> Result<PromptFiles, ModelError> {
+    /// Reads what a GGUF file says.
+    pub(crate) fn read_gguf(metadata: &GgufMetadata) -> Result<PromptFiles, ModelError> {
         let tokens = metadata.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
         let token = |key| -> Result<String, MetadataError> {
             let id = metadata.token_id(key)?;
@@ -309,6 +306,7 @@ impl PromptFiles {
             template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
             bos: token("tokenizer.ggml.bos_token_id")?,
             eos: token("tokenizer.ggml.eos_token_id")?,
+            pad: token("tokenizer.ggml.padding_token_id")?,
         })
     }
 }

@@ -11,6 +11,7 @@ mod gguf;
 mod json;
 pub mod limits;
 mod normalizer;
+pub(crate) mod rewrite;
 mod spec;
 mod split;
 mod vocabulary;
@@ -18,7 +19,6 @@ mod vocabulary;
 pub use detokenizer::Detokenizer;
 
 pub(crate) use added::{AddedTokens, Mark};
-pub(crate) use gguf::QWEN2_PATTERN;
 
 use added::Piece;
 use bpe::{Bpe, Scratch};

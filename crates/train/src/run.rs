@@ -28,10 +28,11 @@ use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
 use models::checkpoint::writer::{create_dir, remove_unfinished};
-use models::gguf_export::{self, ExportError, GgufType, export_gguf};
+use models::export::gguf::{self, unheard};
+use models::export::{ExportError, Options, Origin, Storage};
 use models::model::{open_weights, repository_name};
 use models::{Model, ModelError, Quantization};
-use nn::{Context, Gradients};
+use nn::{Context, DType, Gradients};
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -364,14 +365,14 @@ impl Run {
     fn finish(&mut self, metrics: &Metrics) -> Result<PathBuf, RunError> {
         let [adapter_dir, model_dir] = ["adapter", "model"].map(|name| self.recipe.output.join(name));
         let (base, method) = (&self.recipe.model, &self.recipe.method);
-        let gguf = gguf_type(method.gguf);
+        let file = gguf_type(method.gguf);
         let mut written = Vec::new();
         let mut merged = None;
         if let Some(config) = self.adapter.take() {
             let adapter = Adapter::of(&mut self.model.lm, config);
             adapter.write(&adapter_dir)?;
             written.push(adapter_dir);
-            if method.merge || gguf.is_some() {
+            if method.merge || file.is_some() {
                 // the base may be packed here
                 let (_, mut plain) = open_weights(base)?;
                 adapter.merge(&mut plain, &self.pool)?;
@@ -383,8 +384,10 @@ impl Run {
             write_model(base, plain, &model_dir)?;
             written.push(model_dir.clone());
         }
-        if let Some(matrices) = gguf {
-            export_gguf(plain, base, &self.recipe.output.join("model.gguf"), matrices)?;
+        if let Some(matrices) = file {
+            let (storage, pool) = (Storage::In(matrices), &self.pool);
+            let options = Options { storage, adapters: &[], pool, progress: &mut unheard };
+            gguf::write(plain, Origin::Directory(base), &self.recipe.output.join("model.gguf"), options)?;
         }
         if self.recipe.objective.kind == ObjectiveKind::Embedding && written.contains(&model_dir) {
             let (tokenizer, hidden) = (&self.model.tokenizer, self.model.lm.config().hidden_size);
@@ -486,24 +489,24 @@ fn recompute(
 
 /// Checks that what is to be written in the end can be.
 fn check_result(recipe: &Recipe, model: &mut Model) -> Result<(), RunError> {
-    let (method, gguf) = (&recipe.method, gguf_type(recipe.method.gguf));
-    let whole = method.kind == Kind::Full || method.merge || gguf.is_some();
+    let (method, file) = (&recipe.method, gguf_type(recipe.method.gguf));
+    let whole = method.kind == Kind::Full || method.merge || file.is_some();
     if whole && !recipe.model.is_dir() {
         return Err(RunError::NoDirectory(recipe.model.clone()));
     }
-    match gguf {
-        Some(matrices) => Ok(gguf_export::check(&mut model.lm, &recipe.model, matrices)?),
+    match file {
+        Some(matrices) => Ok(gguf::check(&mut model.lm, &recipe.model, matrices)?),
         None => Ok(()),
     }
 }
 
-fn gguf_type(asked: Gguf) -> Option<GgufType> {
+fn gguf_type(asked: Gguf) -> Option<DType> {
     match asked {
         Gguf::None => None,
-        Gguf::F32 => Some(GgufType::F32),
-        Gguf::Bf16 => Some(GgufType::BF16),
-        Gguf::F16 => Some(GgufType::F16),
-        Gguf::Q8_0 => Some(GgufType::Q8_0),
+        Gguf::F32 => Some(DType::F32),
+        Gguf::Bf16 => Some(DType::BF16),
+        Gguf::F16 => Some(DType::F16),
+        Gguf::Q8_0 => Some(DType::Q8_0),
     }
 }
 

@@ -156,15 +156,17 @@ pub fn parse(bytes: &Bytes) -> Result<GgufFile, GgufError> {
     let tensor_count = reader.count("the number of tensors", limits::MAX_TENSORS)?;
     let entry_count = reader.count("the number of metadata entries", limits::MAX_METADATA_ENTRIES)?;
 
-    let mut entries = HashMap::new();
+    let (mut entries, mut places) = (HashMap::new(), HashMap::new());
     for _ in 0..entry_count {
         let key = reader.name("a metadata key")?;
+        let start = reader.at;
         let value = reader.value(key)?;
+        places.insert(key.to_owned(), start..reader.at);
         if entries.insert(key.to_owned(), value).is_some() {
             return Err(GgufError::Duplicate { what: "metadata", name: key.to_owned() });
         }
     }
-    let metadata = GgufMetadata::new(bytes.clone(), entries);
+    let metadata = GgufMetadata::new(bytes.clone(), entries, places);
     let alignment = alignment(&metadata)?;
     if let Ok(Some(parts @ 2..)) = metadata.u64("split.count") {
         return Err(GgufError::Split(parts));

@@ -4,14 +4,13 @@
 //! written under GGUF's; names without a counterpart stay.
 
 use super::names::to_gguf;
-use super::writer::NewTensor;
-use half::f16;
+use super::quantize::{OutOfRange, encode_row};
+use super::writer::{NewTensor, TensorHead};
+use nn::DType;
 use std::io::{self, Write};
 
 /// Bytes that each tensor's data begins at a multiple of.
-const ALIGNMENT: usize = 32;
-/// Values of a block of Q8_0.
-const BLOCK: usize = 32;
+const ALIGNMENT: u64 = 32;
 
 /// A value of a file's metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +19,18 @@ pub enum MetadataValue {
     U32(u32),
     /// A number.
     F32(f32),
+    /// Yes or no.
+    Bool(bool),
     /// A text.
     Text(String),
     /// Texts.
     Texts(Vec<String>),
     /// Whole numbers.
     I32s(Vec<i32>),
+    /// Numbers.
+    F32s(Vec<f32>),
+    /// As another file has it, with its type.
+    Encoded(Vec<u8>),
 }
 
 /// GGUF's numbers for the types of values.
@@ -33,6 +38,7 @@ mod kind {
     pub const U32: u32 = 4;
     pub const I32: u32 = 5;
     pub const F32: u32 = 6;
+    pub const BOOL: u32 = 7;
     pub const TEXT: u32 = 8;
     pub const LIST: u32 = 9;
 }
@@ -40,33 +46,43 @@ mod kind {
 /// The matrix `name` in Q8_0: blocks of 32 values of a row, 8 bits each, with a scale of 16 bits.
 ///
 /// # Panics
-/// When rows are no multiple of 32 values, or `values` are not as many as `shape` says.
+/// When rows are no multiple of 32 values, `values` are not as many as `shape` says, or one of them is no number.
 pub fn q8_0_tensor(name: String, shape: Vec<usize>, values: &[f32]) -> NewTensor<'static> {
     assert!(
-        shape.last().is_some_and(|cols| cols.is_multiple_of(BLOCK)),
+        shape.last().is_some_and(|cols| cols.is_multiple_of(DType::Q8_0.block_len())),
         "{name} {shape:?} has no whole blocks"
     );
     assert_eq!(values.len(), shape.iter().product::<usize>());
-    let mut bytes = Vec::with_capacity(values.len() / BLOCK * (BLOCK + 2));
-    for block in values.chunks_exact(BLOCK) {
-        let largest = block.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-        let scale = largest / 127.0;
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        bytes.extend(f16::from_f32(scale).to_le_bytes());
-        bytes.extend(block.iter().map(|v| (v * inverse).round() as i8 as u8));
+    let mut bytes = Vec::new();
+    if let Err(OutOfRange(value)) = encode_row(DType::Q8_0, values, &mut bytes) {
+        panic!("{name} has the value {value}");
     }
-    NewTensor { name, type_name: "Q8_0", shape, bytes: bytes.into() }
+    NewTensor { name, type_name: DType::Q8_0.name(), shape, bytes: bytes.into() }
 }
 
-/// Writes a file of `metadata` and `tensors`, which are F32, F16, BF16 or Q8_0.
+/// Writes a file of `metadata` and `tensors`.
 ///
 /// # Errors
-/// When writing fails, or with a tensor of another type.
+/// When writing fails, or with a tensor of a type that GGUF doesn't have.
 pub fn write_gguf(
     out: &mut dyn Write,
     metadata: &[(String, MetadataValue)],
     tensors: &[NewTensor<'_>],
 ) -> io::Result<()> {
+    let heads: Vec<TensorHead> = tensors.iter().map(NewTensor::head).collect();
+    out.write_all(&gguf_header(metadata, &heads)?)?;
+    for tensor in tensors {
+        out.write_all(&tensor.bytes)?;
+        out.write_all(padding(tensor.bytes.len() as u64))?;
+    }
+    Ok(())
+}
+
+/// What a file of `metadata` and `tensors` begins with. The values follow in this order, each tensor's with its [`padding`].
+///
+/// # Errors
+/// With a tensor of a type that GGUF doesn't have.
+pub fn gguf_header(metadata: &[(String, MetadataValue)], tensors: &[TensorHead]) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     header.extend(b"GGUF");
     header.extend(3u32.to_le_bytes());
@@ -84,28 +100,41 @@ pub fn write_gguf(
         tensor.shape.iter().rev().for_each(|dim| header.extend((*dim as u64).to_le_bytes()));
         header.extend(type_number(tensor)?.to_le_bytes());
         header.extend(at.to_le_bytes());
-        at += tensor.bytes.len().next_multiple_of(ALIGNMENT) as u64;
+        at += tensor.bytes.next_multiple_of(ALIGNMENT);
     }
-    header.resize(header.len().next_multiple_of(ALIGNMENT), 0);
-    out.write_all(&header)?;
-    for tensor in tensors {
-        out.write_all(&tensor.bytes)?;
-        let len = tensor.bytes.len();
-        out.write_all(&[0; ALIGNMENT][..len.next_multiple_of(ALIGNMENT) - len])?;
-    }
-    Ok(())
+    header.extend(padding(header.len() as u64));
+    Ok(header)
 }
 
-fn type_number(tensor: &NewTensor<'_>) -> io::Result<u32> {
-    match tensor.type_name {
-        "F32" => Ok(0),
-        "F16" => Ok(1),
-        "Q8_0" => Ok(8),
-        "BF16" => Ok(30),
-        other => Err(io::Error::new(
+/// What stands behind so many bytes, so that the next ones are aligned.
+pub fn padding(bytes: u64) -> &'static [u8] {
+    &[0; ALIGNMENT as usize][..(bytes.next_multiple_of(ALIGNMENT) - bytes) as usize]
+}
+
+fn type_number(tensor: &TensorHead) -> io::Result<u32> {
+    let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == tensor.type_name);
+    dtype.map(gguf_type).ok_or_else(|| {
+        io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("tensor `{}` is {other}, which is not written to GGUF files", tensor.name),
-        )),
+            format!("tensor `{}` is {}, which is not written to GGUF files", tensor.name, tensor.type_name),
+        )
+    })
+}
+
+/// The number of a storage type (`enum ggml_type`).
+fn gguf_type(dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q5_0 => 6,
+        DType::Q5_1 => 7,
+        DType::Q8_0 => 8,
+        DType::Q4_K => 12,
+        DType::Q5_K => 13,
+        DType::Q6_K => 14,
+        DType::BF16 => 30,
     }
 }
 
@@ -129,6 +158,10 @@ fn put_value(out: &mut Vec<u8>, value: &MetadataValue) {
             out.extend(kind::F32.to_le_bytes());
             out.extend(n.to_le_bytes());
         }
+        MetadataValue::Bool(yes) => {
+            out.extend(kind::BOOL.to_le_bytes());
+            out.push(u8::from(*yes));
+        }
         MetadataValue::Text(text) => {
             out.extend(kind::TEXT.to_le_bytes());
             put_text(out, text);
@@ -141,6 +174,11 @@ fn put_value(out: &mut Vec<u8>, value: &MetadataValue) {
             list(out, kind::I32, numbers.len());
             numbers.iter().for_each(|n| out.extend(n.to_le_bytes()));
         }
+        MetadataValue::F32s(numbers) => {
+            list(out, kind::F32, numbers.len());
+            numbers.iter().for_each(|n| out.extend(n.to_le_bytes()));
+        }
+        MetadataValue::Encoded(bytes) => out.extend(bytes),
     }
 }
 

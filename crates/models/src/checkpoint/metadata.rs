@@ -9,6 +9,8 @@ use std::ops::Range;
 pub struct GgufMetadata {
     bytes: Bytes,
     entries: HashMap<String, Value>,
+    /// Where each value stands in the file, its type included.
+    places: HashMap<String, Range<usize>>,
 }
 
 /// Why a metadata value cannot be used.
@@ -148,8 +150,17 @@ impl ElementType {
 }
 
 impl GgufMetadata {
-    pub(super) fn new(bytes: Bytes, entries: HashMap<String, Value>) -> GgufMetadata {
-        GgufMetadata { bytes, entries }
+    pub(super) fn new(
+        bytes: Bytes,
+        entries: HashMap<String, Value>,
+        places: HashMap<String, Range<usize>>,
+    ) -> GgufMetadata {
+        GgufMetadata { bytes, entries, places }
+    }
+
+    /// The value at `key` as the file has it, its type included.
+    pub(crate) fn encoded(&self, key: &str) -> Option<&[u8]> {
+        self.places.get(key).map(|place| self.slice(place.clone()))
     }
 
     /// Whether `key` is there, whatever its type.

@@ -68,6 +68,14 @@ pub(super) fn experts_from_gguf<'a>(
     Some(tensor.unstack()?.enumerate().map(named))
 }
 
+/// GGUF's name for the stack that an expert's matrix is in; `None` for other tensors.
+pub(crate) fn stack_of_expert(name: &str) -> Option<String> {
+    let (layer, stem) = name.strip_suffix(".weight")?.strip_prefix("model.layers.")?.split_once('.')?;
+    let (_, ours) = stem.strip_prefix("mlp.experts.")?.split_once('.')?;
+    let (theirs, _) = EXPERTS.iter().find(|(_, known)| *known == ours)?;
+    Some(format!("blk.{layer}.{theirs}.weight"))
+}
+
 /// Splits `blk.N.stem`.
 fn layer_of(stem: &str) -> Option<(&str, &str)> {
     stem.strip_prefix("blk.")?.split_once('.')

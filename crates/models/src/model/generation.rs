@@ -82,7 +82,7 @@ impl GenerationDefaults {
         })
     }
 
-    pub(super) fn read_gguf(
+    pub(crate) fn read_gguf(
         metadata: &GgufMetadata,
         tokenizer: &Tokenizer,
     ) -> Result<GenerationDefaults, ModelError> {

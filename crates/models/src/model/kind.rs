@@ -41,14 +41,37 @@ impl ModelKind {
     /// When it makes vectors in a way that is not supported.
     pub fn of(checkpoint: &Checkpoint) -> Result<ModelKind, ModelError> {
         let path = checkpoint.path();
-        if let Some(metadata) = checkpoint.gguf() {
-            return of_gguf(path, metadata);
+        match checkpoint.gguf() {
+            Some(metadata) => ModelKind::of_gguf(path, metadata),
+            None => ModelKind::of_directory(path),
         }
+    }
+
+    /// [`Self::of`] the checkpoint in the directory `path`.
+    pub(crate) fn of_directory(path: &Path) -> Result<ModelKind, ModelError> {
         if let Some(kind) = by_modules(path)? {
             return Ok(kind);
         }
         let name: NameField = read_json(&path.join("config.json"))?.unwrap_or_default();
         let names = [model_name(path), name.name.unwrap_or_default()];
+        Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
+    }
+
+    /// [`Self::of`] the GGUF file `path`, by llama.cpp's `enum llama_pooling_type`.
+    pub(crate) fn of_gguf(path: &Path, metadata: &GgufMetadata) -> Result<ModelKind, ModelError> {
+        let architecture = metadata.str("general.architecture")?.unwrap_or_default();
+        let other = match metadata.u64(&format!("{architecture}.pooling_type"))? {
+            None | Some(0) => None,
+            Some(3) => return Ok(ModelKind::Embed),
+            Some(4) => return Ok(ModelKind::Rerank),
+            Some(1) => Some("mean pooling".to_owned()),
+            Some(2) => Some("pooling by the first token".to_owned()),
+            Some(n) => Some(format!("pooling type {n}")),
+        };
+        if let Some(found) = other {
+            return Err(ModelError::Pooling { path: path.to_owned(), found });
+        }
+        let names = [model_name(path), metadata.str("general.name")?.unwrap_or_default().to_owned()];
         Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
     }
 }
@@ -84,24 +107,6 @@ pub fn repository_name(path: &Path) -> Option<String> {
 
 fn is_reranker(name: &str) -> bool {
     name.to_ascii_lowercase().contains("reranker")
-}
-
-/// llama.cpp's `enum llama_pooling_type`.
-fn of_gguf(path: &Path, metadata: &GgufMetadata) -> Result<ModelKind, ModelError> {
-    let architecture = metadata.str("general.architecture")?.unwrap_or_default();
-    let other = match metadata.u64(&format!("{architecture}.pooling_type"))? {
-        None | Some(0) => None,
-        Some(3) => return Ok(ModelKind::Embed),
-        Some(4) => return Ok(ModelKind::Rerank),
-        Some(1) => Some("mean pooling".to_owned()),
-        Some(2) => Some("pooling by the first token".to_owned()),
-        Some(n) => Some(format!("pooling type {n}")),
-    };
-    if let Some(found) = other {
-        return Err(ModelError::Pooling { path: path.to_owned(), found });
-    }
-    let names = [model_name(path), metadata.str("general.name")?.unwrap_or_default().to_owned()];
-    Ok(if names.iter().any(|name| is_reranker(name)) { ModelKind::Rerank } else { ModelKind::Generate })
 }
 
 /// What sentence-transformers makes of the directory, if it is one of its own; every step of it must be known.

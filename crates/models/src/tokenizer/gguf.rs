@@ -12,15 +12,18 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// How Qwen2 and later split text: digits one by one.
-pub(crate) const QWEN2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const QWEN2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// How Llama 3 does: up to three digits together.
-const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Kinds of tokens (llama.cpp's `enum llama_token_type`).
-mod kind {
+pub(super) mod kind {
+    pub const NORMAL: i64 = 1;
+    pub const UNKNOWN: i64 = 2;
     pub const CONTROL: i64 = 3;
     pub const USER_DEFINED: i64 = 4;
     pub const UNUSED: i64 = 5;
+    pub const BYTE: i64 = 6;
 }
 
 /// What the metadata says about text before merging, in terms of `tokenizer.json`.
@@ -49,7 +52,7 @@ pub(super) fn read(metadata: &GgufMetadata) -> Result<Spec<'_>, TokenizerError> 
             });
         }
     };
-    let kind = |id: usize| kinds.get(id).copied().unwrap_or(1);
+    let kind = |id: usize| kinds.get(id).copied().unwrap_or(kind::NORMAL);
     let added =
         tokens.iter().enumerate().filter(|(id, _)| matches!(kind(*id), kind::CONTROL | kind::USER_DEFINED));
     let added = added.map(|(id, content)| AddedToken {
@@ -157,15 +160,15 @@ fn sentence_piece<'a>(
 }
 
 /// Merge rules in order of rank.
-type Rules<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+pub(super) type Rules<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Every way to make a token of two, in the order of the tokens' scores.
-fn merges_by_score<'a>(
+pub(super) fn merges_by_score<'a>(
     tokens: &[&'a str],
     kinds: &[i64],
     scores: &[f32],
 ) -> Result<Rules<'a>, TokenizerError> {
-    let normal = |id: usize| kinds.get(id).is_none_or(|&kind| kind == 1);
+    let normal = |id: usize| kinds.get(id).is_none_or(|&kind| kind == kind::NORMAL);
     let ids: HashMap<&str, usize> =
         tokens.iter().enumerate().filter(|(id, _)| normal(*id)).map(|(id, token)| (*token, id)).collect();
     let mut order: Vec<usize> = (0..tokens.len()).filter(|&id| normal(id)).collect();

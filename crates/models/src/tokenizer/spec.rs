@@ -189,7 +189,7 @@ fn byte_symbols(ids: &HashMap<&str, u32>) -> Result<Symbols, TokenizerError> {
 }
 
 /// The byte of a token such as `<0x0A>`.
-fn byte_token(token: &str) -> Option<u8> {
+pub(super) fn byte_token(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     let is_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if is_hex { u8::from_str_radix(digits, 16).ok() } else { None }

@@ -1,11 +1,11 @@
-//! What makes a checkpoint an embedding model wherever it is opened: sentence-transformers' list of what a vector goes
-//! through, and a tokenizer that puts the end token behind every text.
+//! What makes a checkpoint an embedding model wherever it is opened: the list of what a vector goes through, and a tokenizer
+//! that puts the end token behind every text.
 
 use crate::data::ends_texts;
 use crate::recipe::PoolingKind;
 use models::Tokenizer;
 use models::checkpoint::FileError;
-use models::checkpoint::writer::{create_dir, write_file};
+use models::export::sentence_transformers::{self, Pooling, write_json};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -23,34 +23,11 @@ pub fn write(
     if let (false, Some(end)) = (ends_texts(tokenizer), end) {
         end_texts(&dir.join("tokenizer.json"), tokenizer, end)?;
     }
-    let pooling_dir = dir.join("1_Pooling");
-    create_dir(&pooling_dir)?;
-    let is = |kind| pooling == kind;
-    let settings = json!({
-        "word_embedding_dimension": hidden_size,
-        "pooling_mode_cls_token": false,
-        "pooling_mode_mean_tokens": is(PoolingKind::Mean),
-        "pooling_mode_max_tokens": false,
-        "pooling_mode_mean_sqrt_len_tokens": false,
-        "pooling_mode_weightedmean_tokens": false,
-        "pooling_mode_lasttoken": is(PoolingKind::Last),
-        "include_prompt": true,
-    });
-    write_json(&pooling_dir.join("config.json"), &settings)?;
-    let module = |number: usize, path: &str, kind: &str| {
-        json!({
-            "idx": number,
-            "name": number.to_string(),
-            "path": path,
-            "type": format!("sentence_transformers.models.{kind}"),
-        })
+    let pooling = match pooling {
+        PoolingKind::Mean => Pooling::Mean,
+        PoolingKind::Last => Pooling::Last,
     };
-    let modules = json!([
-        module(0, "", "Transformer"),
-        module(1, "1_Pooling", "Pooling"),
-        module(2, "2_Normalize", "Normalize")
-    ]);
-    write_json(&dir.join("modules.json"), &modules)
+    sentence_transformers::write(dir, hidden_size, pooling)
 }
 
 /// Lets the tokenizer in `path` put the token `end` behind every text.
@@ -73,8 +50,4 @@ fn end_texts(path: &Path, tokenizer: &Tokenizer, end: u32) -> Result<(), FileErr
         before => json!({"type": "Sequence", "processors": [before, template]}),
     };
     write_json(path, &json)
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), FileError> {
-    write_file(path, |out| Ok(serde_json::to_writer_pretty(out, value)?))
 }

@@ -1,0 +1,153 @@
+//! Float values as stored rows: rounded to a shorter float, or in blocks with a scale.
+//!
+//! Layouts are those of ggml's `block_q*`. Scales are chosen as ggml's reference does (`quantize_row_q8_0_ref`,
+//! `quantize_row_q4_0_ref`), so that the same values give the same bytes.
+
+use half::{bf16, f16};
+use nn::DType;
+
+/// Values of a block of Q8_0 and Q4_0.
+const BLOCK: usize = 32;
+
+/// A value that a type has no number for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutOfRange(pub f32);
+
+/// Whether [`encode_row`] makes rows of this type.
+pub fn is_encoded(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0)
+}
+
+/// Appends a row of `values` as `dtype` stores it. Shorter floats are rounded to nearest; what is no number stays so in floats.
+///
+/// # Errors
+/// With a value beyond the largest of the type, and with one that is no number where blocks are wanted.
+///
+/// # Panics
+/// With a type that is not [`is_encoded`], and where the row has no whole blocks.
+pub fn encode_row(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+    assert!(values.len().is_multiple_of(dtype.block_len()), "{} values as {}", values.len(), dtype.name());
+    match dtype {
+        DType::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+        DType::BF16 => {
+            for value in values {
+                let rounded = bf16::from_f32(*value);
+                check(*value, value.is_finite() && !rounded.is_finite())?;
+                out.extend(rounded.to_le_bytes());
+            }
+        }
+        DType::F16 => {
+            for value in values {
+                let rounded = f16::from_f32(*value);
+                check(*value, value.is_finite() && !rounded.is_finite())?;
+                out.extend(rounded.to_le_bytes());
+            }
+        }
+        DType::Q8_0 => values.chunks_exact(BLOCK).try_for_each(|block| q8_0(block, out))?,
+        DType::Q4_0 => values.chunks_exact(BLOCK).try_for_each(|block| q4_0(block, out))?,
+        other => panic!("no rows of {} are made", other.name()),
+    }
+    Ok(())
+}
+
+/// Refuses `value` where it is `wrong`.
+fn check(value: f32, wrong: bool) -> Result<(), OutOfRange> {
+    if wrong { Err(OutOfRange(value)) } else { Ok(()) }
+}
+
+/// The value farthest from zero, with its sign. All of them are numbers.
+fn farthest(block: &[f32]) -> Result<f32, OutOfRange> {
+    block.iter().try_fold(0f32, |farthest, v| {
+        check(*v, !v.is_finite())?;
+        Ok(if v.abs() > farthest.abs() { *v } else { farthest })
+    })
+}
+
+/// Appends `scale` and gives its inverse; 0 has none and needs none.
+fn put_scale(scale: f32, farthest: f32, out: &mut Vec<u8>) -> Result<f32, OutOfRange> {
+    let stored = f16::from_f32(scale);
+    check(farthest, !stored.is_finite())?;
+    out.extend(stored.to_le_bytes());
+    Ok(if scale == 0.0 { 0.0 } else { 1.0 / scale })
+}
+
+/// A scale, and 32 codes from -127 to 127.
+fn q8_0(block: &[f32], out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+    let farthest = farthest(block)?;
+    let inverse = put_scale(farthest.abs() / 127.0, farthest, out)?;
+    out.extend(block.iter().map(|v| (v * inverse).round() as i8 as u8));
+    Ok(())
+}
+
+/// A scale by which the farthest value is -8, and 32 codes from -8 to 7, stored 8 higher: byte `j` has that of value `j` below
+/// that of value `j + 16`.
+fn q4_0(block: &[f32], out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+    let farthest = farthest(block)?;
+    let inverse = put_scale(farthest / -8.0, farthest, out)?;
+    // the conversion cuts off at both ends
+    let code = |v: f32| ((v * inverse + 8.5) as u8).min(15);
+    let (low, high) = block.split_at(BLOCK / 2);
+    out.extend(low.iter().zip(high).map(|(low, high)| code(*low) | code(*high) << 4));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernels::matmul::decode_row;
+    use proptest::prelude::*;
+
+    fn encoded(dtype: DType, values: &[f32]) -> Result<Vec<u8>, OutOfRange> {
+        let mut bytes = Vec::new();
+        encode_row(dtype, values, &mut bytes).map(|()| bytes)
+    }
+
+    #[test]
+    fn what_a_type_cannot_hold_is_named() {
+        let row = |value: f32| [[0.0; 31].as_slice(), &[value]].concat();
+        for (dtype, value, fits) in [
+            (DType::F16, 65504.0, true),
+            (DType::F16, -65520.0, false),
+            (DType::BF16, 3.0e38, true),
+            (DType::BF16, f32::MAX, false),
+            (DType::Q8_0, 8.0e6, true),
+            (DType::Q8_0, 9.0e6, false),
+            (DType::Q4_0, -6.0e5, false),
+            (DType::Q4_0, f32::INFINITY, false),
+        ] {
+            let found = encoded(dtype, &row(value));
+            assert_eq!(found.err(), (!fits).then_some(OutOfRange(value)), "{} {value}", dtype.name());
+        }
+        assert!(encoded(DType::Q8_0, &row(f32::NAN)).is_err());
+        assert!(encoded(DType::F16, &row(f32::NAN)).is_ok());
+    }
+
+    proptest! {
+        /// A block is off by half a step at most, where a step of 4 bits may be a whole one at the end without a code.
+        #[test]
+        fn blocks_are_near_their_values(values in prop::collection::vec(-100f32..100.0, 64)) {
+            for (dtype, steps, allowed) in [(DType::Q8_0, 127.0, 0.51), (DType::Q4_0, 8.0, 1.01)] {
+                let bytes = encoded(dtype, &values).unwrap();
+                prop_assert_eq!(Some(bytes.len()), dtype.row_bytes(values.len()));
+                let mut decoded = vec![0.0; values.len()];
+                decode_row(dtype, &bytes, &mut decoded);
+                for (block, decoded) in values.chunks(32).zip(decoded.chunks(32)) {
+                    let step = block.iter().fold(0f32, |max, v| max.max(v.abs())) / steps;
+                    for (a, b) in block.iter().zip(decoded) {
+                        // the scale is rounded to 11 bits as well
+                        prop_assert!((a - b).abs() <= step * allowed + a.abs() / 1024.0, "{a} {b} {step}");
+                    }
+                }
+            }
+        }
+
+        /// Encoding what was decoded changes nothing.
+        #[test]
+        fn four_bits_stay_as_they_are(values in prop::collection::vec(-1f32..1.0, 32)) {
+            let once = encoded(DType::Q4_0, &values).unwrap();
+            let mut decoded = vec![0.0; values.len()];
+            decode_row(DType::Q4_0, &once, &mut decoded);
+            prop_assert_eq!(encoded(DType::Q4_0, &decoded).unwrap(), once);
+        }
+    }
+}
