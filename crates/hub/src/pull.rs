@@ -143,7 +143,7 @@ impl Plan {
         };
         let include = options.include.iter().map(pattern).collect::<Result<Vec<_>, _>>()?;
         let listing = remote.list(repo, revision).await?;
-        let choice = choose::choose(&listing, &include, options.file.as_deref())?;
+        let choice = choose::choose(repo.kind, &listing, &include, options.file.as_deref())?;
         let connections = options.connections.clamp(1, MAX_CONNECTIONS);
         Ok(Plan { repo: repo.clone(), revision: revision.cloned(), listing, choice, connections })
     }

@@ -1,7 +1,7 @@
 //! Which files of a repository a model needs.
 
 use super::PullError;
-use crate::name::{FilePath, NameError};
+use crate::name::{FilePath, NameError, RepoKind};
 use crate::remote::{Listing, RemoteFile};
 use glob::Pattern;
 use std::fmt;
@@ -66,15 +66,23 @@ const LICENCES: [&str; 5] = ["LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POL
 pub(super) const USUAL_QUANTIZATION: &str = "Q4_K_M";
 
 /// Chooses what is pulled of `listing`: with `include`, the files that match one of its patterns (`*` matches `/` too);
-/// else with `file`, that file, or the GGUF files whose names have it as a part; else what a model needs. Pickles and code
-/// are not among them, whatever is asked for.
+/// else with `file`, that file, or the GGUF files whose names have it as a part; else what a model needs, or all of a
+/// dataset. Pickles and code are not among them, whatever is asked for.
 ///
 /// # Errors
 /// When nothing is left, and when somebody has to choose between GGUF files.
-pub(super) fn choose(listing: &Listing, include: &[Pattern], file: Option<&str>) -> Result<Choice, PullError> {
+pub(super) fn choose(
+    kind: RepoKind,
+    listing: &Listing,
+    include: &[Pattern],
+    file: Option<&str>,
+) -> Result<Choice, PullError> {
     let files = &listing.files;
     let mut choice = Choice { files: Vec::new(), left_out: Vec::new() };
-    let gguf = Gguf::choose(files, file)?;
+    let gguf = match kind {
+        RepoKind::Model => Gguf::choose(files, file)?,
+        RepoKind::Dataset => Gguf::None,
+    };
     let safetensors = files.iter().any(|file| is_weights(&file.path));
     for file in files {
         let why = match danger(&file.path) {
@@ -83,6 +91,7 @@ pub(super) fn choose(listing: &Listing, include: &[Pattern], file: Option<&str>)
                 let named = include.iter().any(|pattern| pattern.matches(file.path.as_str()));
                 (!named).then_some(Why::NotNeeded)
             }
+            None if kind == RepoKind::Dataset => None,
             None => match &gguf {
                 Gguf::Chosen(chosen) if !safetensors || chosen.asked => wanted_beside_gguf(&file.path, chosen),
                 _ => wanted(&file.path, safetensors),
@@ -99,7 +108,8 @@ pub(super) fn choose(listing: &Listing, include: &[Pattern], file: Option<&str>)
         why: Why::Name(error.clone()),
     });
     choice.left_out.extend(refused);
-    check(&choice, include, safetensors || matches!(gguf, Gguf::Chosen(_)))?;
+    let usable = kind == RepoKind::Dataset || safetensors || matches!(gguf, Gguf::Chosen(_));
+    check(&choice, include, usable)?;
     Ok(choice)
 }
 
@@ -286,7 +296,7 @@ mod tests {
 
     fn chosen(files: &str, include: &[&str], file: Option<&str>) -> Result<String, PullError> {
         let include: Vec<Pattern> = include.iter().map(|text| Pattern::new(text).unwrap()).collect();
-        let choice = choose(&listing(files), &include, file)?;
+        let choice = choose(RepoKind::Model, &listing(files), &include, file)?;
         Ok(choice.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(" "))
     }
 

@@ -22,7 +22,7 @@ pub struct Found {
 /// # Errors
 /// When the store cannot be read, and when one of several models has to be chosen.
 pub fn find(store: &Store, source: &HubSource) -> Result<Option<Found>, PullError> {
-    let repo = Repo::model(source.repo.clone());
+    let repo = Repo { kind: source.kind, id: source.repo.clone() };
     let revision = source.revision.clone().unwrap_or_else(Revision::main);
     let commit = match store.resolve(&repo, &revision) {
         Ok(commit) => commit,
