@@ -161,7 +161,10 @@ fn verify(store: &Store, discard: bool) -> anyhow::Result<()> {
         }
     }
     match faults.len() {
-        0 => Ok(output::note("everything is as it was stored")),
+        0 => {
+            output::note("everything is as it was stored");
+            Ok(())
+        }
         n if discard => anyhow::bail!("{n} faults; `wen pull` the models that are named"),
         n => anyhow::bail!(
             "{n} faults; `wen models verify --discard` removes broken content, `wen pull` fetches it"
