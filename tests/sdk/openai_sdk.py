@@ -205,7 +205,7 @@ def copy_with_longer_context(name, folder):
 def start(wen, folder):
     served = {"chat": "qwen3-tied", "embed": "qwen3-embedding", "rerank": "qwen3-reranker"}
     models = [f"--model={name}={copy_with_longer_context(path, folder)}" for name, path in served.items()]
-    command = [wen, "serve", "--port", "0", *models]
+    command = [wen, "serve", "--port", "0", "--no-hub", *models]
     environment = {**os.environ, "WEN_API_KEY": KEY, "WEN_LOG": "warn"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

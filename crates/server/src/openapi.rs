@@ -12,7 +12,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
         title = "Wen",
         description = "OpenAI's wire contract over Qwen-family models. A documented field is honoured or refused by \
                        name; a field that is not in this document is ignored and listed in the response header \
-                       `x-wen-unknown-fields`. Every response has the header `x-request-id`.",
+                       `x-wen-unknown-fields`. Every response has the header `x-request-id`. As a hub of models and \
+                       datasets, the server also speaks the contracts of Hugging Face and ModelScope, which their \
+                       clients are the description of.",
     ),
     paths(
         openai::chat::create,

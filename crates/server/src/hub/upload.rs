@@ -334,4 +334,40 @@ mod tests {
         assert_eq!(ranges, [0..4, 4..8, 8..10]);
         assert_eq!(Grant { part: 0, ..grant() }.range(), 0..10);
     }
+
+    #[tokio::test]
+    async fn a_file_comes_in_parts_in_any_order() {
+        use crate::auth::Access;
+        use crate::options::{HubOptions, Timeouts};
+        use tower::ServiceExt;
+
+        let root = tempfile::tempdir().expect("a directory");
+        let options = HubOptions { store: hub::Store::open(root.path()).expect("a store"), anonymous: false };
+        let hub = Arc::new(Hub::new(options, Arc::new(Access::new(&[], &[])), Timeouts::default(), 1000));
+        let routes = axum::Router::new().route("/hub/uploads/{sha256}", axum::routing::put(put).post(complete));
+        let routes = routes.with_state(hub.clone());
+        let blob = Blob { sha256: Sha256Digest::of(b"0123456789"), size: 10 };
+        let send = async |method: &str, part: u64, body: &'static str| {
+            let grant = Grant { blob, expires: u64::MAX, part_bytes: 4, part };
+            let address = hub.signer.address("", &grant);
+            let request = Request::builder().method(method).uri(address).body(body.into()).expect("a request");
+            let response = routes.clone().oneshot(request).await.expect("an answer");
+            (response.status().as_u16(), response.headers().get(header::ETAG).is_some())
+        };
+        assert_eq!(send("PUT", 3, "89").await, (200, true));
+        assert_eq!(send("PUT", 1, "012").await.0, 400, "a part is sent whole");
+        assert_eq!(send("PUT", 1, "01234").await.0, 413, "and no further");
+        assert_eq!(send("PUT", 4, "x").await.0, 413, "there is nothing beyond the end");
+        assert_eq!(send("PUT", 1, "wxyz").await.0, 200);
+        assert_eq!(send("POST", 0, "").await.0, 400, "a part is missing");
+        assert_eq!(send("PUT", 2, "4567").await.0, 200);
+        assert_eq!(send("POST", 0, "").await.0, 400, "the digest is another");
+        assert_eq!(hub.store.has(&blob.sha256).expect("a store"), None);
+        for (part, body) in [(2, "4567"), (1, "0123"), (3, "89")] {
+            assert_eq!(send("PUT", part, body).await.0, 200);
+        }
+        assert_eq!(send("POST", 0, "").await.0, 200);
+        assert_eq!(send("POST", 0, "").await.0, 200, "who asks again hears the same");
+        assert_eq!(hub.store.has(&blob.sha256).expect("a store"), Some(blob));
+    }
 }

@@ -1,7 +1,6 @@
 //! Who may see and change what.
 
 use crate::client::{Client, KEY, Reply};
-use axum::body::Body;
 use serde_json::json;
 
 /// Every way to read something of `wen/NAME`.
@@ -114,7 +113,7 @@ async fn without_a_key_public_is_read_where_the_operator_allows_it() {
             let reply = guest.get(list).await;
             assert_eq!(reply.status, if readable { 200 } else { 401 }, "{list}");
             assert_eq!(reply.text().contains("wen/public"), readable, "{list}");
-            assert!(!reply.text().contains("private\"") || !reply.text().contains("wen/private"), "{list}");
+            assert!(!reply.text().contains("wen/private"), "{list}");
         }
     }
 }
@@ -161,9 +160,11 @@ async fn every_key_opens_everything() {
 async fn a_server_without_keys_belongs_to_who_reaches_it() {
     let hub = with_repositories(&[], false).await;
     assert_eq!(hub.get("/wen/private/resolve/main/secret.txt").await.body, "secret");
+    // by its address: a web page that points a name of its own here gets nothing
     let rebound = [("host", "evil.example")];
-    let request = |method| hub.send(method, "/api/models/wen/private", &rebound, Body::empty());
-    assert_eq!(request("GET").await.status, 200, "the first of two names counts, and axum sends both");
+    for (method, path) in reading("public").into_iter().chain(writing("public")) {
+        assert_eq!(hub.send(method, &path, &rebound, BODY).await.status, 403, "{method} {path}");
+    }
 }
 
 #[tokio::test]

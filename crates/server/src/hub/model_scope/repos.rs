@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::header;
 use hub::store::RepoInfo;
-use hub::{CommitId, RefName, Repo, RepoId, RepoKind, Revision, StoreError};
+use hub::{CommitId, RefName, Repo, RepoId, RepoKind, Revision};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -380,12 +380,7 @@ pub async fn create_tag(
     let name: RefName = request.tag_name.parse()?;
     hub.blocking(move |hub| {
         let at = revision(hub, &target.repo, request.at.as_deref())?;
-        let commit = hub.store.tag(&target.repo, &name, &at, false).map_err(|error| match error {
-            error @ StoreError::RefExists { .. } => {
-                HubError::Exists { message: error.to_string(), url: None }
-            }
-            error => error.into(),
-        })?;
+        let commit = hub.store.tag(&target.repo, &name, &at, false)?;
         Ok(success(json!({"TagName": name.as_str(), "CommitId": commit.to_string()})))
     })
     .await
