@@ -113,7 +113,15 @@ impl Remote {
     /// # Errors
     /// When its address is none, when the token is none, and when nothing may be asked.
     pub fn new(hub: &Hub, options: RemoteOptions) -> Result<Remote, RemoteError> {
-        let endpoint = endpoint(hub)?;
+        Remote::at(hub, &endpoint(hub), options)
+    }
+
+    /// The hub at another address than the environment says: a mirror of it.
+    ///
+    /// # Errors
+    /// As [`new`](Remote::new).
+    pub fn at(hub: &Hub, url: &str, options: RemoteOptions) -> Result<Remote, RemoteError> {
+        let endpoint = parse_endpoint(url)?;
         if options.offline {
             return Err(RemoteError::Offline(name(&endpoint)));
         }
@@ -211,10 +219,10 @@ pub fn token_variable(hub: &Hub) -> Option<&'static str> {
     }
 }
 
-/// Where a hub is.
-fn endpoint(hub: &Hub) -> Result<Url, RemoteError> {
+/// Where a hub is, as the environment says.
+fn endpoint(hub: &Hub) -> String {
     let set = |variable| std::env::var(variable).ok().filter(|value: &String| !value.is_empty());
-    let text = match hub {
+    match hub {
         Hub::HuggingFace => set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
         Hub::ModelScope => match set("MODELSCOPE_ENDPOINT") {
             // its own client takes hosts too
@@ -223,9 +231,12 @@ fn endpoint(hub: &Hub) -> Result<Url, RemoteError> {
             None => "https://www.modelscope.cn".to_owned(),
         },
         Hub::Url(url) => url.clone(),
-    };
-    let wrong = |why| RemoteError::Address { url: text.clone(), why };
-    let mut url = Url::parse(&text).map_err(|_| wrong("write https://HOST"))?;
+    }
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, RemoteError> {
+    let wrong = |why| RemoteError::Address { url: text.to_owned(), why };
+    let mut url = Url::parse(text).map_err(|_| wrong("write https://HOST"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(wrong("only http and https are spoken"));
     }
