@@ -1,5 +1,6 @@
 //! Hugging Face's dialect.
 
+mod card;
 mod commit;
 mod files;
 mod refs;
@@ -30,6 +31,7 @@ const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 pub fn routes() -> Router<Arc<Hub>> {
     Router::new()
         .route("/api/whoami-v2", get(whoami))
+        .route("/api/validate-yaml", post(card::validate))
         .route("/api/repos/create", post(repos::create))
         .route("/api/repos/delete", delete(repos::delete))
         .route("/api/models", get(repos::list_models))

@@ -344,13 +344,15 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let options = HubOptions { store: hub::Store::open(root.path()).expect("a store"), anonymous: false };
         let hub = Arc::new(Hub::new(options, Arc::new(Access::new(&[], &[])), Timeouts::default(), 1000));
-        let routes = axum::Router::new().route("/hub/uploads/{sha256}", axum::routing::put(put).post(complete));
+        let routes =
+            axum::Router::new().route("/hub/uploads/{sha256}", axum::routing::put(put).post(complete));
         let routes = routes.with_state(hub.clone());
         let blob = Blob { sha256: Sha256Digest::of(b"0123456789"), size: 10 };
         let send = async |method: &str, part: u64, body: &'static str| {
             let grant = Grant { blob, expires: u64::MAX, part_bytes: 4, part };
             let address = hub.signer.address("", &grant);
-            let request = Request::builder().method(method).uri(address).body(body.into()).expect("a request");
+            let request =
+                Request::builder().method(method).uri(address).body(body.into()).expect("a request");
             let response = routes.clone().oneshot(request).await.expect("an answer");
             (response.status().as_u16(), response.headers().get(header::ETAG).is_some())
         };

@@ -50,6 +50,7 @@ fn writing(name: &str) -> Vec<(&'static str, String)> {
         ("POST", format!("/wen/{name}.git/info/lfs/objects/batch")),
         ("POST", format!("/datasets/wen/{name}.git/info/lfs/objects/batch")),
         ("POST", "/api/lfs/verify".to_owned()),
+        ("POST", "/api/validate-yaml".to_owned()),
         ("POST", "/api/v1/models".to_owned()),
         ("PUT", v1.clone()),
         ("DELETE", v1.clone()),
@@ -63,7 +64,7 @@ fn writing(name: &str) -> Vec<(&'static str, String)> {
 }
 
 /// A body that every writing route can parse.
-const BODY: &str = r#"{"name": "new", "Path": "wen", "Name": "new", "private": true, "Visibility": 1, "tag": "t", "TagName": "t", "files": [], "operation": "upload", "objects": [], "oid": "00", "size": 1, "actions": []}"#;
+const BODY: &str = r#"{"name": "new", "Path": "wen", "Name": "new", "private": true, "Visibility": 1, "tag": "t", "TagName": "t", "files": [], "operation": "upload", "objects": [], "oid": "00", "size": 1, "actions": [], "content": ""}"#;
 
 async fn ask(client: &Client, method: &str, path: &str) -> Reply {
     client.send(method, path, &[], if method == "GET" || method == "HEAD" { "" } else { BODY }).await

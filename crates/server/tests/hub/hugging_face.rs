@@ -346,6 +346,26 @@ async fn branches_and_tags_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_card_is_checked_and_shown() {
+    let hub = Client::member();
+    let check = async |content: &str| {
+        hub.post("/api/validate-yaml", json!({"content": content, "repoType": "model"})).await
+    };
+    assert_eq!(check("---\nlicense: mit\n---\n# Toy").await.value(), json!({"errors": [], "warnings": []}));
+    assert_eq!(check("# Toy").await.value()["warnings"].as_array().map(Vec::len), Some(1));
+    let broken = check("---\na: [1\n---\n").await;
+    assert_eq!((broken.status, broken.value()["errors"].as_array().map(Vec::len)), (400, Some(1)));
+    let card = b"---\nlicense: mit\nbase_model: Qwen/Qwen3-0.6B\ntags: [toy]\nlibrary_name: transformers\n---\n# Toy\n";
+    hub.model("toy", true, &[("README.md", card)]).await;
+    let info = hub.get("/api/models/wen/toy").await.value();
+    assert_eq!(info["tags"], json!(["toy", "license:mit", "base_model:Qwen/Qwen3-0.6B"]));
+    assert_eq!(
+        (&info["cardData"]["license"], &info["library_name"]),
+        (&json!("mit"), &json!("transformers"))
+    );
+}
+
+#[tokio::test]
 async fn datasets_are_apart_from_models() {
     let hub = Client::member();
     let made = hub.post("/api/repos/create", json!({"name": "data", "type": "dataset"})).await.value();

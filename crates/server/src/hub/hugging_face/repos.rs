@@ -1,7 +1,7 @@
 //! Repositories: made, listed, described, deleted.
 
 use super::files::sibling;
-use super::time;
+use super::{card, time};
 use crate::error::quoted;
 use crate::hub::access::Caller;
 use crate::hub::request::{Body, Fields, Origin, Target};
@@ -205,7 +205,13 @@ pub async fn info(
             Some(_) => Some(hub.store.resolve(&target.repo, &target.revision()?)?),
             None => head(hub, &info)?,
         };
-        Ok(Json(describe(&info, commit.as_ref(), fields.is_true("blobs"))))
+        let mut text = describe(&info, commit.as_ref(), fields.is_true("blobs"));
+        if let Some(commit) = &commit
+            && let Some(card) = hub.card(commit)?
+        {
+            card::describe(&mut text, card);
+        }
+        Ok(Json(text))
     })
     .await
 }
