@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, completions, eval, inspect, logits, models, render, serve, tokenize, tokenizer, train,
+    bench, chat, completions, eval, inspect, logits, models, pull, push, render, serve, tokenize, tokenizer,
+    train,
 };
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
@@ -26,6 +27,10 @@ pub enum Command {
     Train(train::Args),
     /// List, show, tag, check and remove the models that are stored on this machine.
     Models(models::Args),
+    /// Pull a model from a hub: Hugging Face, ModelScope, another Wen.
+    Pull(pull::Args),
+    /// Push a model to a hub, or into the store.
+    Push(push::Args),
     /// Show what a checkpoint is: architecture, parameters, types, memory.
     Inspect(inspect::Args),
     /// Turn text into tokens and back.
@@ -52,6 +57,8 @@ impl Command {
             Command::Serve(args) => serve::run(args),
             Command::Train(args) => train::run(args),
             Command::Models(args) => models::run(args),
+            Command::Pull(args) => pull::run(args),
+            Command::Push(args) => push::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Tokenizer(args) => tokenizer::run(args),

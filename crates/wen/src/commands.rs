@@ -7,6 +7,8 @@ pub mod eval;
 pub mod inspect;
 pub mod logits;
 pub mod models;
+pub mod pull;
+pub mod push;
 pub mod render;
 pub mod serve;
 pub mod tokenize;

@@ -2,6 +2,9 @@
 
 use crate::loading::{NoSuchModel, NotForChat};
 use engine::{LoadAdapterError, StartError, SubmitError};
+use hub::pull::PullError;
+use hub::push::PushError;
+use hub::remote::RemoteError;
 use hub::source::SourceError;
 use hub::{NameError, StoreError};
 use models::ModelError;
@@ -27,19 +30,22 @@ pub enum Exit {
     Address = 4,
     /// The prompt does not fit.
     TooLong = 5,
+    /// A hub that does not answer, or refuses.
+    Hub = 6,
     /// Ctrl-C; as shells report it.
     Interrupted = 130,
 }
 
 impl Exit {
     /// All, in the order of help.
-    pub const ALL: [Exit; 7] = [
+    pub const ALL: [Exit; 8] = [
         Exit::Success,
         Exit::Failure,
         Exit::Usage,
         Exit::Model,
         Exit::Address,
         Exit::TooLong,
+        Exit::Hub,
         Exit::Interrupted,
     ];
 
@@ -57,6 +63,7 @@ impl Exit {
             Exit::Model => "the model or the adapter cannot be loaded, or is not made for this",
             Exit::Address => "the address cannot be listened on, for example because the port is in use",
             Exit::TooLong => "the prompt does not fit into the context or the cache",
+            Exit::Hub => "the hub cannot be reached, refuses, or sends what it should not",
             Exit::Interrupted => "interrupted",
         }
     }
@@ -86,11 +93,24 @@ impl Exit {
             return Some(Exit::Usage);
         }
         if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return Exit::of_store(error);
+        }
+        if let Some(error) = cause.downcast_ref::<PullError>() {
             return match error {
-                StoreError::NoRepo(_) | StoreError::NoRevision { .. } => Some(Exit::Model),
-                StoreError::RepoExists(_) | StoreError::Collision { .. } => Some(Exit::Usage),
-                StoreError::RefExists { .. } | StoreError::MainBranch(_) => Some(Exit::Usage),
-                _ => None,
+                PullError::Remote(error) => Exit::of_hub(error),
+                PullError::Store(error) => Exit::of_store(error),
+                PullError::Pattern { .. } => Some(Exit::Usage),
+                PullError::NoMatch { .. } | PullError::NoModel { .. } => Some(Exit::Model),
+                PullError::NoFile { .. } | PullError::Ambiguous(_) => Some(Exit::Model),
+                PullError::Content { .. } => Some(Exit::Hub),
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<PushError>() {
+            return match error {
+                PushError::Remote(error) => Exit::of_hub(error),
+                PushError::Store(error) => Exit::of_store(error),
+                PushError::Nothing => Some(Exit::Usage),
+                PushError::TooMuch { .. } | PushError::NotLarge { .. } => Some(Exit::Hub),
             };
         }
         if let Some(error) = cause.downcast_ref::<StartError>() {
@@ -109,6 +129,26 @@ impl Exit {
             SubmitError::TooLong { .. } | SubmitError::NeverFits { .. } => Some(Exit::TooLong),
             SubmitError::Invalid { .. } => Some(Exit::Usage),
             SubmitError::QueueFull { .. } | SubmitError::ShuttingDown => None,
+        }
+    }
+}
+
+impl Exit {
+    fn of_store(error: &StoreError) -> Option<Exit> {
+        match error {
+            StoreError::NoRepo(_) | StoreError::NoRevision { .. } => Some(Exit::Model),
+            StoreError::RepoExists(_) | StoreError::Collision { .. } => Some(Exit::Usage),
+            StoreError::RefExists { .. } | StoreError::MainBranch(_) => Some(Exit::Usage),
+            _ => None,
+        }
+    }
+
+    fn of_hub(error: &RemoteError) -> Option<Exit> {
+        match error {
+            RemoteError::Address { .. } | RemoteError::Token | RemoteError::Unsupported { .. } => Some(Exit::Usage),
+            RemoteError::NoRepo { .. } | RemoteError::NoRevision { .. } => Some(Exit::Model),
+            RemoteError::Store(error) => Exit::of_store(error),
+            _ => Some(Exit::Hub),
         }
     }
 }
@@ -167,7 +207,7 @@ pub fn message(error: &anyhow::Error) -> String {
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if cause.is::<NoSuchModel>() {
-        return Some("give the path of a checkpoint directory or of a GGUF file; models are not downloaded");
+        return Some("give the path of a checkpoint directory or of a GGUF file, or the name of a model of a hub: owner/name");
     }
     if let Some(StoreError::NoRepo(_)) = cause.downcast_ref() {
         return Some("`wen models` lists what is stored, `wen pull` gets a model");

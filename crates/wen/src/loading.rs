@@ -1,9 +1,12 @@
 //! From a path to a model, and to an engine that runs it.
 
+use crate::obtaining;
 use crate::progress::Progress;
 use crate::sizes::SizeArgs;
 use anyhow::Context;
 use engine::{AdapterName, Engine, EngineOptions, LoadedAdapter};
+use hub::source::SourceError;
+use hub::{Settings, Source, Store};
 use kernels::Pool;
 use models::{Adapter, Model, ModelKind};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use std::sync::Arc;
 
 /// A path at which nothing is.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no file or directory {}", .0.display())]
+#[error("there is no file or directory {}, nor is it the name of a model (owner/name)", .0.display())]
 pub struct NoSuchModel(pub PathBuf);
 
 /// A model that cannot hold a conversation.
@@ -24,14 +27,29 @@ pub struct NotForChat {
     pub why: &'static str,
 }
 
-/// Fails where nothing is, in plainer words than what would open it.
-pub fn check_exists(path: &Path) -> Result<(), NoSuchModel> {
-    if path.exists() { Ok(()) } else { Err(NoSuchModel(path.to_owned())) }
+/// Where the model is that a person calls `name`: a path, an alias, or a model of a hub, which is pulled first if the store
+/// doesn't have it.
+pub fn locate(name: &Path) -> anyhow::Result<PathBuf> {
+    if name.exists() {
+        return Ok(name.to_owned());
+    }
+    let no_such = || NoSuchModel(name.to_owned());
+    let text = name.to_str().ok_or_else(no_such)?;
+    let settings = Settings::read(&Store::default_root()?)?;
+    match Source::parse(text, &settings) {
+        Ok(Source::Path(path)) => Ok(path),
+        Ok(Source::Hub(source)) => Ok(obtaining::obtain(&source, &settings)?.path),
+        Err(SourceError::NoPath(_)) => Err(no_such().into()),
+        Err(SourceError::Name { .. }) if !text.starts_with("hf:") && !text.starts_with("ms:") => {
+            Err(no_such().into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Opens the model at `path`. Its weights are mapped and not yet read.
-pub fn open(path: &Path) -> anyhow::Result<Model> {
-    check_exists(path)?;
+/// Opens the model that a person calls `name`. Its weights are mapped and not yet read.
+pub fn open(name: &Path) -> anyhow::Result<Model> {
+    let path = &locate(name)?;
     let _progress = Progress::spinner(format!("opening {}", path.display()));
     let model = Model::open(path).with_context(|| cannot_load(path))?;
     Ok(model)
@@ -79,9 +97,9 @@ pub fn start(model: Arc<Model>, pool: Arc<Pool>, options: EngineOptions) -> anyh
     Ok(Engine::start(model, pool, options)?)
 }
 
-/// Loads the adapter in the PEFT directory `dir` beside the engine's model.
+/// Loads the adapter that a person calls `dir`, a PEFT directory or one of a hub, beside the engine's model.
 pub fn adapter(engine: &Engine, name: AdapterName, dir: &Path) -> anyhow::Result<LoadedAdapter> {
-    check_exists(dir)?;
+    let dir = &locate(dir)?;
     let failed = || format!("cannot load the adapter {}", dir.display());
     let adapter = Adapter::read_limited(dir, engine.adapter_file_bytes()).with_context(failed)?;
     engine.load_adapter(name, &adapter, false).with_context(failed)

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod loading;
 mod machine;
+mod obtaining;
 mod output;
 mod progress;
 mod sizes;

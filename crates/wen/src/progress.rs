@@ -19,6 +19,16 @@ impl Progress {
         Progress::bar(what.into(), total, "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {eta}")
     }
 
+    /// A transfer of `total` bytes, of which `done` are there: with its speed.
+    pub fn transfer(what: impl Into<String>, total: u64, done: u64) -> Progress {
+        let template = "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+        let progress = Progress::bar(what.into(), total, template);
+        progress.0.set_position(done);
+        // what was there says nothing of the speed
+        progress.0.reset_eta();
+        progress
+    }
+
     /// Work in `total` steps.
     pub fn steps(what: impl Into<String>, total: u64) -> Progress {
         Progress::bar(what.into(), total, "{msg} [{bar:30}] {pos}/{len} {eta}")

@@ -70,8 +70,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.json { output::json(&report) } else { Ok(facts(&report).print()?) }
 }
 
-fn inspect(path: &Path) -> anyhow::Result<Report> {
-    loading::check_exists(path)?;
+fn inspect(name: &Path) -> anyhow::Result<Report> {
+    let path = &loading::locate(name)?;
     let _progress = Progress::spinner(format!("reading {}", path.display()));
     let summary = Summary::read(path).with_context(|| loading::cannot_load(path))?;
     Ok(match Model::open(path) {

@@ -41,8 +41,8 @@ pub struct Args {
 
 /// Computes and writes.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    loading::check_exists(&args.model)?;
-    let (_checkpoint, lm) = open_weights(&args.model).with_context(|| loading::cannot_load(&args.model))?;
+    let path = loading::locate(&args.model)?;
+    let (_checkpoint, lm) = open_weights(&path).with_context(|| loading::cannot_load(&path))?;
     let config = lm.config();
     let tokens = parse_ids(&args.tokens, config.vocab_size)?;
     if tokens.len() > config.context_length {

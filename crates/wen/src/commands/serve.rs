@@ -23,6 +23,7 @@ const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wen serve --model models/Qwen3-0.6B
+  wen serve --model Qwen/Qwen3-0.6B
   wen serve --model qwen=Qwen3-8B-Q4_K_M.gguf --model models/Qwen3-Embedding-0.6B --port 9000
   wen serve --model models/Qwen3-0.6B --adapter sql=out/adapter --adapter-dir adapters
   WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0")]
@@ -94,7 +95,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     start_log(args.log)?;
     let listen = resolve(&args.host, args.port)?;
     let keys = keys(&args)?;
-    let named = named_models(&args.models)?;
+    let mut named = named_models(&args.models)?;
+    for model in &mut named {
+        model.path = loading::locate(&model.path)?;
+    }
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
@@ -178,14 +182,35 @@ fn named_models(args: &[String]) -> Result<Vec<Named>, Usage> {
             Some(_) => return Err(Usage(format!("--model {arg}: the name before = is empty"))),
             None => (None, Path::new(arg)),
         };
-        let name = name.map_or_else(|| model_name(path), str::to_owned);
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = name.map_or_else(|| usual_name(path), str::to_owned);
+        let path = same_path(path);
         match models.iter_mut().find(|model| model.path == path) {
             Some(model) => model.names.push(name),
             None => models.push(Named { path, names: vec![name] }),
         }
     }
     Ok(models)
+}
+
+/// What a model is called by requests when nobody says: as its directory, its file or its repository is.
+fn usual_name(path: &Path) -> String {
+    let name = model_name(path);
+    match path.exists() {
+        true => name,
+        // a revision and a part of a file's name may follow
+        false => name.split(['@', ':']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The one path of all that lead to the same place. A file keeps its name: in a snapshot of the store it is a link to what
+/// is called by its digest.
+fn same_path(path: &Path) -> PathBuf {
+    let same = match (path.is_file(), path.parent(), path.file_name()) {
+        (true, Some(dir), Some(name)) if dir != Path::new("") => dir.canonicalize().map(|dir| dir.join(name)),
+        (true, _, Some(name)) => Path::new(".").canonicalize().map(|dir| dir.join(name)),
+        _ => path.canonicalize(),
+    };
+    same.unwrap_or_else(|_| path.to_owned())
 }
 
 fn start_engines(

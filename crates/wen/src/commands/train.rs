@@ -36,8 +36,8 @@ pub struct Args {
 /// Trains.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let text = super::read_text(&args.recipe)?;
-    let recipe = Recipe::parse(&text, &args.set).map_err(|error| Usage(error.to_string()))?;
-    loading::check_exists(&recipe.model)?;
+    let mut recipe = Recipe::parse(&text, &args.set).map_err(|error| Usage(error.to_string()))?;
+    recipe.model = loading::locate(&recipe.model)?;
     let output = recipe.output.clone();
     let run = {
         let _progress = Progress::spinner("reading model and data");

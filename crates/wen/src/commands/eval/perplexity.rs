@@ -84,7 +84,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             Usage(format!("--stride {stride} leaves gaps; it has to be below --window {window}")).into()
         );
     }
-    loading::check_exists(&args.model)?;
+    // before the text is read
+    loading::locate(&args.model)?;
     let text = read_text(&args.file)?;
     let formats = if args.formats.is_empty() { vec![args.sizes.quantize] } else { args.formats.clone() };
     let mut reports: Vec<FormatReport> = Vec::new();

@@ -132,6 +132,7 @@ impl TaskArgs {
             return Err(NotForChat { path: path.to_owned(), why }.into());
         }
         if let Some(dir) = adapter {
+            let dir = &loading::locate(dir)?;
             let attached = Adapter::read(dir).and_then(|adapter| {
                 model.check_base(&adapter)?;
                 adapter.attach(&mut model.lm)
