@@ -115,9 +115,6 @@ pub const PART_BYTES: u64 = 16 << 20;
 /// Bytes of a part after which what has come is recorded.
 pub const RECORD_BYTES: u64 = 4 << 20;
 
-/// Bytes that stay free on the disk: what is beside the model has to be written too.
-pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
-
 /// Files of one request to a hub that names files: what Hugging Face's own client sends.
 pub const FILES_PER_REQUEST: usize = 256;
 

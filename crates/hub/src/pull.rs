@@ -179,7 +179,10 @@ impl Plan {
     }
 
     /// The files that the store has, and those that it needs, for which the disk has room.
-    async fn compare(&self, store: &Store) -> Result<(BTreeMap<FilePath, Fetched>, Vec<RemoteFile>), PullError> {
+    async fn compare(
+        &self,
+        store: &Store,
+    ) -> Result<(BTreeMap<FilePath, Fetched>, Vec<RemoteFile>), PullError> {
         let (store, files) = (store.clone(), self.choice.files.clone());
         let (repo, branch) = (self.repo.clone(), self.branch().map_or_else(Revision::main, Revision::Ref));
         blocking(move || {

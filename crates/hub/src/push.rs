@@ -39,7 +39,9 @@ pub enum PushError {
         found: u64,
     },
     /// A file that the hub wants within the commit, and that is too large for it.
-    #[error("the hub wants `{path}` within the commit, but it has {size} bytes; add its ending to .gitattributes there")]
+    #[error(
+        "the hub wants `{path}` within the commit, but it has {size} bytes; add its ending to .gitattributes there"
+    )]
     NotLarge {
         /// Which.
         path: FilePath,
@@ -154,7 +156,8 @@ pub async fn push(
         digests.push((file, digest_of(&file.content).await?));
     }
     let total = load.bytes();
-    let done = std::sync::atomic::AtomicU64::new(total.saturating_sub(large.iter().map(|file| file.size).sum()));
+    let done =
+        std::sync::atomic::AtomicU64::new(total.saturating_sub(large.iter().map(|file| file.size).sum()));
     let sent = |bytes: u64| {
         let now = done.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
         progress(now.min(total), total);
@@ -171,7 +174,12 @@ pub async fn push(
 ///
 /// # Errors
 /// When the store fails, or a file cannot be read.
-pub fn push_local(store: &Store, repo: &Repo, load: &Load, options: &PushOptions) -> Result<Commit, PushError> {
+pub fn push_local(
+    store: &Store,
+    repo: &Repo,
+    load: &Load,
+    options: &PushOptions,
+) -> Result<Commit, PushError> {
     if load.files.is_empty() {
         return Err(PushError::Nothing);
     }
@@ -183,7 +191,11 @@ pub fn push_local(store: &Store, repo: &Repo, load: &Load, options: &PushOptions
             }
             Content::Bytes(bytes) => store.put(&mut &bytes[..])?,
         };
-        Ok(Operation::Add { path: file.path.clone(), sha256: blob.sha256, lfs: is_large(&file.path, blob.size) })
+        Ok(Operation::Add {
+            path: file.path.clone(),
+            sha256: blob.sha256,
+            lfs: is_large(&file.path, blob.size),
+        })
     };
     let operations = load.files.iter().map(add).collect::<Result<Vec<_>, StoreError>>()?;
     match store.create(repo, options.private) {
@@ -224,7 +236,9 @@ async fn digest_of(content: &Content) -> Result<Sha256Digest, PushError> {
 }
 
 /// Does what blocks on the disk where it holds up nothing else.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, PushError> {
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, PushError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result.map_err(StoreError::Content)?),
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

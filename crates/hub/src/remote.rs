@@ -163,7 +163,9 @@ impl Remote {
     pub fn download(&self, repo: &Repo, listing: &Listing, file: &RemoteFile) -> Download {
         let url = match self.hub {
             Hub::ModelScope => model_scope::file_url(&self.http, repo, &listing.at, &file.path),
-            Hub::HuggingFace | Hub::Url(_) => hugging_face::file_url(&self.http, repo, &listing.at, &file.path),
+            Hub::HuggingFace | Hub::Url(_) => {
+                hugging_face::file_url(&self.http, repo, &listing.at, &file.path)
+            }
         };
         Download::new(repo.clone(), url, file.clone(), listing.commit)
     }
@@ -200,7 +202,8 @@ impl Remote {
             }
             _ if denied && self.http.has_token() => RemoteError::Denied { hub, repo, said: refusal.said },
             _ if denied => {
-                let variable = token_variable(&self.hub).unwrap_or("a variable that --token-env names").to_owned();
+                let variable =
+                    token_variable(&self.hub).unwrap_or("a variable that --token-env names").to_owned();
                 RemoteError::NeedsToken { hub, repo, variable, said: refusal.said }
             }
             _ if refusal.status == StatusCode::NOT_FOUND => RemoteError::NoRepo { hub, repo },

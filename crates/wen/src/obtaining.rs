@@ -34,9 +34,15 @@ impl RemoteArgs {
             Ok(token) if !token.is_empty() => Ok(token),
             _ => Err(Usage(format!("--token-env {name}: there is no such variable, or nothing in it"))),
         };
-        let usual = || token_variable(hub).and_then(|name| std::env::var(name).ok()).filter(|token| !token.is_empty());
+        let usual = || {
+            token_variable(hub).and_then(|name| std::env::var(name).ok()).filter(|token| !token.is_empty())
+        };
         let token = self.token_env.as_ref().map(named).transpose()?.or_else(usual);
-        let mut options = RemoteOptions { token: token.map(|token| token.trim().to_owned()), offline, ..Default::default() };
+        let mut options = RemoteOptions {
+            token: token.map(|token| token.trim().to_owned()),
+            offline,
+            ..Default::default()
+        };
         if let Some(seconds) = self.timeout {
             options.stall_timeout = Duration::from_secs(seconds.into());
         }
@@ -81,14 +87,19 @@ pub fn pull(
     });
     drop(bar);
     if let Ok(pulled) = &pulled {
-        output::note(&format!("{repo} is at {}; {} were downloaded", pulled.commit.id, output::bytes(pulled.downloaded)));
+        output::note(&format!(
+            "{repo} is at {}; {} were downloaded",
+            pulled.commit.id,
+            output::bytes(pulled.downloaded)
+        ));
     }
     pulled
 }
 
 /// Does what waits for the network; Ctrl-C ends it early. What has come until then is kept.
 pub fn interruptible<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(NETWORK_THREADS).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(NETWORK_THREADS).enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
             done = work => done,

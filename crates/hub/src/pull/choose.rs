@@ -57,7 +57,8 @@ impl fmt::Display for Why {
 const PICKLES: [&str; 11] =
     ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "pt2", "joblib", "npy", "npz", "dill"];
 /// Endings of programs, and of what programs are made of.
-const CODE: [&str; 12] = ["py", "pyc", "pyd", "ipynb", "so", "dll", "dylib", "exe", "sh", "bat", "jar", "whl"];
+const CODE: [&str; 12] =
+    ["py", "pyc", "pyd", "ipynb", "so", "dll", "dylib", "exe", "sh", "bat", "jar", "whl"];
 /// Endings of what tokenizers and settings are kept in.
 const SETTINGS: [&str; 6] = ["json", "txt", "model", "tiktoken", "jinja", "md"];
 /// How the names of licences begin.
@@ -93,7 +94,9 @@ pub(super) fn choose(
             }
             None if kind == RepoKind::Dataset => None,
             None => match &gguf {
-                Gguf::Chosen(chosen) if !safetensors || chosen.asked => wanted_beside_gguf(&file.path, chosen),
+                Gguf::Chosen(chosen) if !safetensors || chosen.asked => {
+                    wanted_beside_gguf(&file.path, chosen)
+                }
                 _ => wanted(&file.path, safetensors),
             },
         };
@@ -151,7 +154,9 @@ fn is_near(path: &FilePath) -> bool {
         (Some(_), None, None) => true,
         (Some(folder), Some(_), None) => {
             folder == "additional_chat_templates"
-                || folder.split_once('_').is_some_and(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+                || folder
+                    .split_once('_')
+                    .is_some_and(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         }
         _ => false,
     }
@@ -235,7 +240,13 @@ pub(super) fn models<'a>(files: impl Iterator<Item = &'a FilePath>) -> Vec<Vec<F
             None => models.push((whole, vec![path.clone()])),
         }
     }
-    models.into_iter().map(|(_, mut pieces)| { pieces.sort(); pieces }).collect()
+    models
+        .into_iter()
+        .map(|(_, mut pieces)| {
+            pieces.sort();
+            pieces
+        })
+        .collect()
 }
 
 /// The name without `-00001-of-00003`.
@@ -255,7 +266,8 @@ fn without_piece(name: &str) -> String {
 /// The models whose first file is called `asked`, or has it as a part of its name between other characters than letters,
 /// digits and `_`, in whatever case.
 pub(super) fn matching<'a>(models: &'a [Vec<FilePath>], asked: &str) -> Vec<&'a Vec<FilePath>> {
-    let exact: Vec<_> = models.iter().filter(|model| model.iter().any(|file| file.as_str() == asked)).collect();
+    let exact: Vec<_> =
+        models.iter().filter(|model| model.iter().any(|file| file.as_str() == asked)).collect();
     if !exact.is_empty() {
         return exact;
     }
@@ -321,10 +333,15 @@ mod tests {
             ),
             ("a-Q8_0.gguf README.md a.png", "a-Q8_0.gguf README.md"),
             ("a-Q2_K.gguf a-Q4_K_M.gguf a-Q8_0.gguf mmproj-f16.gguf", "a-Q4_K_M.gguf"),
-            ("q/a-Q4_K_M-00001-of-00002.gguf q/a-Q4_K_M-00002-of-00002.gguf b.gguf",
-             "q/a-Q4_K_M-00001-of-00002.gguf q/a-Q4_K_M-00002-of-00002.gguf"),
+            (
+                "q/a-Q4_K_M-00001-of-00002.gguf q/a-Q4_K_M-00002-of-00002.gguf b.gguf",
+                "q/a-Q4_K_M-00001-of-00002.gguf q/a-Q4_K_M-00002-of-00002.gguf",
+            ),
             ("model.safetensors a-Q2_K.gguf a-Q8_0.gguf", "model.safetensors"),
-            ("adapter_config.json adapter_model.safetensors adapter_model.bin", "adapter_config.json adapter_model.safetensors"),
+            (
+                "adapter_config.json adapter_model.safetensors adapter_model.bin",
+                "adapter_config.json adapter_model.safetensors",
+            ),
         ] {
             assert_eq!(chosen(files, &[], None).unwrap(), expected);
         }

@@ -152,7 +152,9 @@ impl<'a> Transfer<'a> {
         loop {
             let error = match self.stream(recorder, active, &mut at, range.end).await {
                 Ok(()) => return Ok(()),
-                Err(PullError::Remote(RemoteError::NoRanges(_))) => return self.whole(recorder, active).await,
+                Err(PullError::Remote(RemoteError::NoRanges(_))) => {
+                    return self.whole(recorder, active).await;
+                }
                 Err(PullError::Remote(error)) => error,
                 Err(error) => return Err(error),
             };
@@ -262,7 +264,8 @@ impl<'a> Transfer<'a> {
 /// Parts of a range, of which each is asked for at once.
 fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let Range { start, end } = range;
-    let starts = std::iter::successors(Some(start), |at| at.checked_add(PART_BYTES)).take_while(move |&at| at < end);
+    let starts =
+        std::iter::successors(Some(start), |at| at.checked_add(PART_BYTES)).take_while(move |&at| at < end);
     starts.map(move |at| at..at.saturating_add(PART_BYTES).min(end))
 }
 

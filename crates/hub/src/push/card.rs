@@ -93,7 +93,10 @@ mod tests {
         std::fs::write(dir.path().join("adapter_config.json"), config).unwrap();
         let text = card(dir.path(), &name, Some(&store)).unwrap();
         let lineage = Lineage::of_card(&text);
-        assert_eq!((lineage.license.as_deref(), lineage.relation.as_deref()), (Some("apache-2.0"), Some("adapter")));
+        assert_eq!(
+            (lineage.license.as_deref(), lineage.relation.as_deref()),
+            (Some("apache-2.0"), Some("adapter"))
+        );
         assert!(text.contains("# tuned\n\nAn adapter for `Qwen/Qwen3-0.6B`."), "{text}");
     }
 }

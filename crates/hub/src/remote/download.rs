@@ -66,7 +66,9 @@ impl Download {
         }
         if let Some(found) = &linked.etag {
             let other = match self.file.digest {
-                Announced::Sha256(digest) => found.parse().is_ok_and(|found: crate::Sha256Digest| found != digest),
+                Announced::Sha256(digest) => {
+                    found.parse().is_ok_and(|found: crate::Sha256Digest| found != digest)
+                }
                 Announced::Git(digest) => found.parse().is_ok_and(|found: crate::GitDigest| found != digest),
             };
             if other {
@@ -94,7 +96,13 @@ impl Download {
     }
 
     /// Checks that the answer holds `range`, as far as its head says.
-    fn check_head(&self, url: &Url, status: StatusCode, headers: &HeaderMap, range: &Range<u64>) -> Result<(), RemoteError> {
+    fn check_head(
+        &self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        range: &Range<u64>,
+    ) -> Result<(), RemoteError> {
         let (size, length) = (self.file.size, range.end - range.start);
         match status {
             StatusCode::PARTIAL_CONTENT => {
@@ -103,7 +111,11 @@ impl Download {
                 // some do not say how long the whole is
                 let open = format!("bytes {}-{}/*", range.start, range.end.saturating_sub(1));
                 if found != expected && found != open {
-                    return self.wrong_length(url, length, format!("`{found}`, which is not `{expected}`: other"));
+                    return self.wrong_length(
+                        url,
+                        length,
+                        format!("`{found}`, which is not `{expected}`: other"),
+                    );
                 }
             }
             _ if *range == (0..size) => {}

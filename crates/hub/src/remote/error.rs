@@ -21,7 +21,9 @@ pub enum RemoteError {
     #[error("the token has characters that a token does not have; check the environment variable")]
     Token,
     /// Nothing may be asked of the network.
-    #[error("{0} was to be asked, and the network must not be used: --offline, WEN_OFFLINE or the settings say so")]
+    #[error(
+        "{0} was to be asked, and the network must not be used: --offline, WEN_OFFLINE or the settings say so"
+    )]
     Offline(String),
     /// The client could not be made: no certificates, say.
     #[error("cannot prepare requests: {}", causes(.0))]
@@ -127,7 +129,9 @@ pub enum RemoteError {
         why: String,
     },
     /// More files than a listing may have.
-    #[error("{0} lists more files than can be listed at once; --include cannot help, pull a smaller repository")]
+    #[error(
+        "{0} lists more files than can be listed at once; --include cannot help, pull a smaller repository"
+    )]
     TooManyFiles(Repo),
     /// A name in a reply that no name can be.
     #[error("{url} answered with a name that cannot be: {source}")]
@@ -167,7 +171,9 @@ pub enum RemoteError {
     #[error("{0} does not send parts of files")]
     NoRanges(String),
     /// A file that is no longer the one that was listed.
-    #[error("{url} has another file than was listed ({what}): it changed while it was downloaded; pull it again")]
+    #[error(
+        "{url} has another file than was listed ({what}): it changed while it was downloaded; pull it again"
+    )]
     Changed {
         /// Where.
         url: String,

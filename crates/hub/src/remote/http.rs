@@ -7,8 +7,8 @@ use crate::limits::{
 };
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, COOKIE, CONTENT_LENGTH, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION, RANGE,
-    RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
@@ -161,7 +161,9 @@ impl Http {
     pub(super) async fn send(&self, request: RequestBuilder, url: &Url) -> Result<Response, RemoteError> {
         match timeout(self.options.stall_timeout, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(source)) => Err(RemoteError::Unreachable { url: shown(url), source: source.without_url() }),
+            Ok(Err(source)) => {
+                Err(RemoteError::Unreachable { url: shown(url), source: source.without_url() })
+            }
             Err(_) => Err(RemoteError::Stalled { url: shown(url), after: self.options.stall_timeout }),
         }
     }
@@ -173,7 +175,8 @@ impl Http {
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.request(Method::GET, &url);
             if let Some(range) = range {
-                request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+                request =
+                    request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
             let response = self.send(request, &url).await?;
             if url.origin() == self.endpoint.origin() {
@@ -191,7 +194,9 @@ impl Http {
     fn follow(&self, from: &Url, headers: &HeaderMap) -> Result<Url, RemoteError> {
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let refused = |to: String, why| RemoteError::Redirect { from: shown(from), to, why };
-        let to = from.join(location).map_err(|_| refused(location.chars().take(200).collect(), "that is no address"))?;
+        let to = from
+            .join(location)
+            .map_err(|_| refused(location.chars().take(200).collect(), "that is no address"))?;
         match self.refuses(&to) {
             Some(why) => Err(refused(shown(&to), why)),
             None => Ok(to),
@@ -291,7 +296,8 @@ impl Http {
 
     /// Waits before the next try: as long as the hub asked, else twice as long each time, and never in step with others.
     pub(super) async fn wait(&self, tries: u32, asked: Option<Duration>) {
-        let doubled = self.options.first_wait.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(MAX_WAIT);
+        let doubled =
+            self.options.first_wait.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(MAX_WAIT);
         let random = RandomState::new().hash_one(tries) as u32;
         let jittered = doubled.mul_f64(0.75 + 0.5 * f64::from(random) / f64::from(u32::MAX));
         tokio::time::sleep(asked.map_or(jittered, |asked| asked.max(jittered)).min(MAX_WAIT)).await;
@@ -400,7 +406,9 @@ fn said(body: &[u8]) -> String {
     let found = fields.iter().find_map(|field| value.get(field));
     match found {
         Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.get("message").and_then(|m| m.as_str()).map_or_else(|| other.to_string(), str::to_owned),
+        Some(other) => {
+            other.get("message").and_then(|m| m.as_str()).map_or_else(|| other.to_string(), str::to_owned)
+        }
         None => String::new(),
     }
 }

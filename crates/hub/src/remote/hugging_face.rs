@@ -44,7 +44,8 @@ pub(super) async fn list(remote: &Remote, repo: &Repo, revision: &Revision) -> R
         return Err(RemoteError::TooManyFiles(repo.clone()));
     }
     let malformed = |why: String| RemoteError::Malformed { url: remote.name(), why };
-    let commit: CommitId = info.sha.parse().map_err(|source| RemoteError::Name { url: remote.name(), source })?;
+    let commit: CommitId =
+        info.sha.parse().map_err(|source| RemoteError::Name { url: remote.name(), source })?;
     let (mut files, mut refused) = (Vec::new(), Vec::new());
     for sibling in info.siblings {
         let path: FilePath = match sibling.rfilename.parse() {
@@ -72,6 +73,7 @@ pub(super) fn file_url(http: &Http, repo: &Repo, revision: &str, path: &FilePath
         RepoKind::Model => None,
         RepoKind::Dataset => Some("datasets"),
     };
-    let parts = folder.into_iter().chain([repo.id.owner(), repo.id.name(), "resolve", revision]).chain(path.parts());
+    let parts =
+        folder.into_iter().chain([repo.id.owner(), repo.id.name(), "resolve", revision]).chain(path.parts());
     http.at(parts)
 }

@@ -55,9 +55,13 @@ struct Entry {
 /// The files of a revision.
 pub(super) async fn list(remote: &Remote, repo: &Repo, revision: &Revision) -> Result<Listing, RemoteError> {
     if repo.kind != RepoKind::Model {
-        return Err(RemoteError::Unsupported { hub: remote.name(), what: "be asked for datasets; only models" });
+        return Err(RemoteError::Unsupported {
+            hub: remote.name(),
+            what: "be asked for datasets; only models",
+        });
     }
-    let mut url = remote.http.at(["api", "v1", repo.kind.plural(), repo.id.owner(), repo.id.name(), "repo", "files"]);
+    let mut url =
+        remote.http.at(["api", "v1", repo.kind.plural(), repo.id.owner(), repo.id.name(), "repo", "files"]);
     // with a small letter, Recursive is not heard
     url.query_pairs_mut().append_pair("Revision", &revision.to_string()).append_pair("Recursive", "True");
     let answer = remote.http.json(Asked::get(&url)).await;
@@ -66,9 +70,15 @@ pub(super) async fn list(remote: &Remote, repo: &Repo, revision: &Revision) -> R
         let why = envelope.message.unwrap_or_else(|| "it did not succeed, without saying why".to_owned());
         return Err(RemoteError::Malformed { url: remote.name(), why });
     }
-    let Some((entries, committer)) = envelope.data.and_then(|data| Some((data.files?, data.latest_committer))) else {
+    let Some((entries, committer)) =
+        envelope.data.and_then(|data| Some((data.files?, data.latest_committer)))
+    else {
         // an unknown revision is a success without files
-        return Err(RemoteError::NoRevision { hub: remote.name(), repo: repo.clone(), revision: revision.clone() });
+        return Err(RemoteError::NoRevision {
+            hub: remote.name(),
+            repo: repo.clone(),
+            revision: revision.clone(),
+        });
     };
     if entries.len() >= MAX_ENTRIES {
         return Err(RemoteError::TooManyFiles(repo.clone()));

@@ -39,7 +39,9 @@ impl Reach {
             [127, ..] => Reach::Loopback,
             // the metadata of Alibaba Cloud lies in the space of carriers
             [100, 100, 100, 200] => Reach::Never,
-            [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => Reach::Private,
+            [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => {
+                Reach::Private
+            }
             [0, ..] | [169, 254, ..] | [192, 0, 0, _] | [192, 0, 2, _] | [198, 51, 100, _] => Reach::Never,
             [203, 0, 113, _] | [224..=255, ..] => Reach::Never,
             _ => Reach::Public,
@@ -47,9 +49,7 @@ impl Reach {
     }
 
     fn of_v6(address: Ipv6Addr) -> Reach {
-        let v4 = |high: u16, low: u16| {
-            Reach::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
-        };
+        let v4 = |high: u16, low: u16| Reach::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
         match address.segments() {
             [0, 0, 0, 0, 0, 0, 0, 1] => Reach::Loopback,
             // IPv4 in its clothes: mapped, by NAT64, by 6to4
@@ -88,7 +88,8 @@ pub(super) struct Guard {
 impl Guard {
     /// For the hub at `endpoint`.
     pub(super) fn new(endpoint: &Url) -> Arc<Guard> {
-        let reach = literal(endpoint).map_or(Reach::Public, |address| Reach::of(address).min(Reach::Loopback));
+        let reach =
+            literal(endpoint).map_or(Reach::Public, |address| Reach::of(address).min(Reach::Loopback));
         Arc::new(Guard {
             hub: endpoint.host_str().unwrap_or_default().to_owned(),
             proxies: proxies(),
@@ -171,11 +172,20 @@ mod tests {
     fn addresses_are_as_near_as_whoever_reaches_them() {
         for (reach, addresses) in [
             (Reach::Public, "1.1.1.1 8.8.8.8 172.32.0.1 192.0.1.1 100.128.0.1 2606:4700::1 64:ff9b::808:808"),
-            (Reach::Private, "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 198.18.0.9 fd12::1 ::ffff:10.0.0.1"),
+            (
+                Reach::Private,
+                "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 198.18.0.9 fd12::1 ::ffff:10.0.0.1",
+            ),
             (Reach::Private, "64:ff9b::a00:1 2002:a00:1:: 64:ff9b:1::1"),
             (Reach::Loopback, "127.0.0.1 127.255.0.1 ::1 ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1::"),
-            (Reach::Never, "0.0.0.0 169.254.169.254 100.100.100.200 224.0.0.1 255.255.255.255 192.0.0.192 240.0.0.1"),
-            (Reach::Never, ":: fe80::1 ff02::1 ::ffff:169.254.169.254 fd00:ec2::254 ::7f00:1 2001:db8::1 2001::1"),
+            (
+                Reach::Never,
+                "0.0.0.0 169.254.169.254 100.100.100.200 224.0.0.1 255.255.255.255 192.0.0.192 240.0.0.1",
+            ),
+            (
+                Reach::Never,
+                ":: fe80::1 ff02::1 ::ffff:169.254.169.254 fd00:ec2::254 ::7f00:1 2001:db8::1 2001::1",
+            ),
         ] {
             for address in addresses.split(' ') {
                 assert_eq!(Reach::of(address.parse().unwrap()), reach, "{address}");
@@ -197,15 +207,24 @@ mod tests {
             for address in [public, private, loopback, never] {
                 let url = Url::parse(&format!("http://{address}/x")).unwrap();
                 assert_eq!(guard.refuses(&url).is_none(), allowed.contains(&address), "{hub} {address}");
-                let resolved = [SocketAddr::new(public.parse().unwrap(), 0), SocketAddr::new(address.parse().unwrap(), 0)];
-                assert_eq!(guard.check("cdn.example", &resolved).is_ok(), allowed.contains(&address), "{hub} {address}");
+                let resolved = [
+                    SocketAddr::new(public.parse().unwrap(), 0),
+                    SocketAddr::new(address.parse().unwrap(), 0),
+                ];
+                assert_eq!(
+                    guard.check("cdn.example", &resolved).is_ok(),
+                    allowed.contains(&address),
+                    "{hub} {address}"
+                );
             }
             let itself = Url::parse(hub).unwrap().join("/y").unwrap();
             assert!(guard.refuses(&itself).is_none(), "{hub}");
         }
         // other ways to write it are the same address
         let guard = Guard::new(&Url::parse("https://1.1.1.1").unwrap());
-        for text in ["http://2130706433/", "http://0x7f.1/", "http://017700000001/", "http://[::ffff:7f00:1]/"] {
+        for text in
+            ["http://2130706433/", "http://0x7f.1/", "http://017700000001/", "http://[::ffff:7f00:1]/"]
+        {
             assert!(guard.refuses(&Url::parse(text).unwrap()).is_some(), "{text}");
         }
     }

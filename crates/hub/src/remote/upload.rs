@@ -210,7 +210,9 @@ impl Remote {
                     "lfs" | "regular" => Some(UploadMode::Regular),
                     _ => None,
                 });
-                modes.push(mode.ok_or_else(|| self.malformed(&url, format!("it does not say how to send `{}`", file.path)))?);
+                modes.push(mode.ok_or_else(|| {
+                    self.malformed(&url, format!("it does not say how to send `{}`", file.path))
+                })?);
             }
         }
         Ok(modes)
@@ -304,7 +306,8 @@ impl Remote {
             return self.put(sending, &url, &headers, 0..size).await.map(drop);
         };
         let chunk = chunk.as_u64().or_else(|| chunk.as_str()?.parse().ok()).filter(|&chunk| chunk > 0);
-        let chunk = chunk.ok_or_else(|| self.malformed(&url, "chunk_size is no number of bytes".to_owned()))?;
+        let chunk =
+            chunk.ok_or_else(|| self.malformed(&url, "chunk_size is no number of bytes".to_owned()))?;
         let count = size.div_ceil(chunk);
         if count > MAX_UPLOAD_PARTS {
             return Err(self.malformed(&url, format!("it wants {count} parts")));
@@ -320,7 +323,8 @@ impl Remote {
         let sent = stream::iter(parts).map(|(number, url, range)| async move {
             let headers = self.put(sending, &url, &HeaderMap::new(), range).await?;
             let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).filter(|etag| !etag.is_empty());
-            let etag = etag.ok_or_else(|| self.malformed(&url, "it took a part without an ETag".to_owned()))?;
+            let etag =
+                etag.ok_or_else(|| self.malformed(&url, "it took a part without an ETag".to_owned()))?;
             Ok::<_, RemoteError>(json!({"partNumber": number, "etag": etag}))
         });
         let parts: Vec<Value> = sent.buffered(UPLOADS).try_collect().await?;
@@ -405,7 +409,8 @@ impl Remote {
         commit: &NewRemoteCommit,
     ) -> Result<(CommitId, Option<String>), RemoteError> {
         let (summary, description) = commit.message.split_once('\n').unwrap_or((&commit.message, ""));
-        let header = json!({"key": "header", "value": {"summary": summary, "description": description.trim()}});
+        let header =
+            json!({"key": "header", "value": {"summary": summary, "description": description.trim()}});
         let regular = commit.regular.iter().map(|(path, content)| {
             let content = BASE64_STANDARD.encode(content);
             json!({"key": "file", "value": {"path": path, "encoding": "base64", "content": content}})
@@ -431,9 +436,10 @@ impl Remote {
 
     fn check_upload(&self) -> Result<(), RemoteError> {
         match self.hub {
-            Hub::ModelScope => {
-                Err(RemoteError::Unsupported { hub: self.name(), what: "be pushed to by wen; ModelScope's own client can" })
-            }
+            Hub::ModelScope => Err(RemoteError::Unsupported {
+                hub: self.name(),
+                what: "be pushed to by wen; ModelScope's own client can",
+            }),
             Hub::HuggingFace | Hub::Url(_) => Ok(()),
         }
     }

@@ -118,8 +118,16 @@ fn faults() -> Vec<(&'static str, Behave, Result<(), &'static str>)> {
         ("always failing", always(answer(500)), Err("answered 500 Internal Server Error: so it is")),
         ("always broken off", always(Truncate(1_000)), Err("broke off")),
         ("silent", always(Hang), Err("next to nothing")),
-        ("announcing less", always(Header("content-length", "299999".to_owned())), Err("announces 299999 bytes")),
-        ("announcing more", always(Header("content-length", "300001".to_owned())), Err("announces 300001 bytes")),
+        (
+            "announcing less",
+            always(Header("content-length", "299999".to_owned())),
+            Err("announces 299999 bytes"),
+        ),
+        (
+            "announcing more",
+            always(Header("content-length", "300001".to_owned())),
+            Err("announces 300001 bytes"),
+        ),
         ("sending more", always(TooMuch), Err("sends more than the 300000 bytes")),
         ("other bytes", always(OtherBytes), Err("other content than was listed")),
         ("another digest", always(Header("etag", other_digest.clone())), Err("changed while")),
@@ -144,7 +152,9 @@ fn a_hub_that_misbehaves_is_borne_with_or_refused() {
         let good = |request: &Request| request.path.contains("/revision/") || request.path.ends_with(".json");
         let hub = TestHub::start_with(&small_model(), move |request| match good(request) {
             true => Behaviour::Good,
-            false if request.path.ends_with(".safetensors") || request.path.contains("again") => behave(request),
+            false if request.path.ends_with(".safetensors") || request.path.contains("again") => {
+                behave(request)
+            }
             false => Behaviour::Good,
         });
         let mut options = options();
@@ -154,14 +164,21 @@ fn a_hub_that_misbehaves_is_borne_with_or_refused() {
         let pulled = pull_with(Remote::new(&Hub::Url(hub.url.clone()), options).unwrap(), dir.path());
         match (pulled, expected) {
             (Ok(pulled), Ok(())) => {
-                assert_eq!(std::fs::read(pulled.snapshot.join("model.safetensors")).unwrap(), noise(300_000), "{name}");
+                assert_eq!(
+                    std::fs::read(pulled.snapshot.join("model.safetensors")).unwrap(),
+                    noise(300_000),
+                    "{name}"
+                );
             }
             (Err(error), Err(why)) => {
                 let error = error.to_string();
                 assert!(error.contains(why) && !error.contains("secret\""), "{name}: {error}");
                 let store = Store::open(dir.path()).unwrap();
                 let listed = store.resolve(&repo(), &Revision::main());
-                assert!(matches!(listed, Err(StoreError::NoRepo(_))), "{name}: nothing half-pulled is listed");
+                assert!(
+                    matches!(listed, Err(StoreError::NoRepo(_))),
+                    "{name}: nothing half-pulled is listed"
+                );
                 let digest = Sha256Digest::of(&noise(300_000));
                 assert!(store.has(&digest).unwrap().is_none(), "{name}: nothing wrong is stored");
             }
@@ -174,7 +191,8 @@ fn a_hub_that_misbehaves_is_borne_with_or_refused() {
 fn a_listing_that_is_wrong_is_refused() {
     let info = |files: serde_json::Value| json!({"sha": COMMIT, "siblings": files}).to_string();
     let file = |name: &str| json!({"rfilename": name, "size": 2, "blobId": COMMIT});
-    let told = |status, code: &str, body: String| Behaviour::Answer(status, "X-Error-Code", code.to_owned(), body);
+    let told =
+        |status, code: &str, body: String| Behaviour::Answer(status, "X-Error-Code", code.to_owned(), body);
     for (behaviour, why) in [
         (told(404, "RepoNotFound", String::new()), "has no model Qwen/Qwen3-0.6B"),
         (told(404, "RevisionNotFound", String::new()), "has no revision `main`"),
@@ -201,10 +219,16 @@ fn a_token_is_for_the_hub_alone() {
     let dir = tempfile::tempdir().unwrap();
     let cdn = TestHub::start(&[("model.safetensors", noise(300_000))]);
     let address = cdn.url.replace("127.0.0.1", "localhost");
-    let hub = TestHub::start_with(&small_model(), move |request| match request.path.ends_with(".safetensors") {
-        true => Behaviour::Answer(302, "Location", format!("{address}/cdn/model.safetensors?signed"), String::new()),
-        false => Behaviour::Good,
-    });
+    let hub =
+        TestHub::start_with(&small_model(), move |request| match request.path.ends_with(".safetensors") {
+            true => Behaviour::Answer(
+                302,
+                "Location",
+                format!("{address}/cdn/model.safetensors?signed"),
+                String::new(),
+            ),
+            false => Behaviour::Good,
+        });
     pull(&hub, dir.path()).unwrap();
     assert!(hub.asked().iter().all(|request| request.headers["authorization"] == "Bearer secret"));
     let asked = cdn.asked();
@@ -218,10 +242,12 @@ fn a_large_file_comes_in_parts_and_goes_on_where_it_broke_off() {
     let files = [("config.json", b"{}\n".to_vec()), ("model.safetensors", large.clone())];
     // the second part never comes, and breaks off after 5 MiB
     let hub = TestHub::start_with(&files, |request| match request.range() {
-        Some(range) if (16 * MIB as u64..32 * MIB as u64).contains(&range.start) => match request.headers["range"].as_str() {
-            "bytes=16777216-33554431" => Behaviour::Truncate(5 * MIB),
-            _ => Behaviour::Answer(404, "x-test", "1".to_owned(), String::new()),
-        },
+        Some(range) if (16 * MIB as u64..32 * MIB as u64).contains(&range.start) => {
+            match request.headers["range"].as_str() {
+                "bytes=16777216-33554431" => Behaviour::Truncate(5 * MIB),
+                _ => Behaviour::Answer(404, "x-test", "1".to_owned(), String::new()),
+            }
+        }
         _ => Behaviour::Good,
     });
     let error = pull(&hub, dir.path()).unwrap_err();
@@ -236,8 +262,14 @@ fn a_large_file_comes_in_parts_and_goes_on_where_it_broke_off() {
     assert!(std::fs::read(pulled.snapshot.join("model.safetensors")).unwrap() == large);
     let ranges = healthy.ranges("model.safetensors");
     let asked: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    assert!(asked <= 35 * MIB as u64 + 5 - 5 * MIB as u64, "what was recorded is not asked for again: {ranges:?}");
-    assert!(ranges.iter().all(|range| !(range.start < 21 * MIB as u64 && range.end > 16 * MIB as u64)), "{ranges:?}");
+    assert!(
+        asked <= 35 * MIB as u64 + 5 - 5 * MIB as u64,
+        "what was recorded is not asked for again: {ranges:?}"
+    );
+    assert!(
+        ranges.iter().all(|range| !(range.start < 21 * MIB as u64 && range.end > 16 * MIB as u64)),
+        "{ranges:?}"
+    );
 }
 
 #[test]
@@ -321,15 +353,24 @@ fn a_directory_is_pushed_in_one_commit() {
     assert_eq!(done["parts"][2], json!({"partNumber": 3, "etag": "\"part\""}));
     let value = |key: &str| serde_json::from_slice::<serde_json::Value>(&uploaded[key]).unwrap();
     assert_eq!(value("header -"), json!({"summary": "first", "description": "more"}));
-    assert_eq!(value("file config.json"), json!({"path": "config.json", "encoding": "base64", "content": "e30K"}));
+    assert_eq!(
+        value("file config.json"),
+        json!({"path": "config.json", "encoding": "base64", "content": "e30K"})
+    );
     let expected = json!({"path": "a.safetensors", "algo": "sha256", "oid": a, "size": 900});
     assert_eq!(value("lfsFile a.safetensors"), expected);
     assert!(!uploaded.keys().any(|key| key.contains("x.bin") || key.contains("hidden")));
     let create = hub.asked().into_iter().find(|request| request.path == "/api/repos/create").unwrap();
     let create: serde_json::Value = serde_json::from_slice(&create.body).unwrap();
-    assert_eq!(create, json!({"type": "model", "organization": "Qwen", "name": "Qwen3-0.6B", "private": true}));
+    assert_eq!(
+        create,
+        json!({"type": "model", "organization": "Qwen", "name": "Qwen3-0.6B", "private": true})
+    );
     hub.forget();
     pushed().unwrap();
     let again = hub.asked();
-    assert!(!again.iter().any(|request| request.path == format!("/upload/{a}")), "what the hub has is not sent again");
+    assert!(
+        !again.iter().any(|request| request.path == format!("/upload/{a}")),
+        "what the hub has is not sent again"
+    );
 }

@@ -135,7 +135,8 @@ impl TestHub {
 
     /// The ranges of a file that were asked for; all of it where none was named.
     pub fn ranges(&self, file: &str) -> Vec<Range<u64>> {
-        let size = self.state.files.iter().find(|(path, _)| path == file).map_or(0, |(_, bytes)| bytes.len() as u64);
+        let size =
+            self.state.files.iter().find(|(path, _)| path == file).map_or(0, |(_, bytes)| bytes.len() as u64);
         let asked = self.asked();
         let of_file = asked.iter().filter(|request| request.path.ends_with(&format!("/{file}")));
         of_file.map(|request| request.range().unwrap_or(0..size)).collect()
@@ -160,7 +161,10 @@ impl State {
         let mut out = stream;
         if let Behaviour::Answer(status, name, value, body) = &behaviour {
             let length = body.len();
-            write!(out, "HTTP/1.1 {status} As Told\r\n{name}: {value}\r\nContent-Length: {length}\r\n\r\n{body}")?;
+            write!(
+                out,
+                "HTTP/1.1 {status} As Told\r\n{name}: {value}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )?;
             return Ok(true);
         }
         if matches!(behaviour, Behaviour::Hang) {
@@ -238,7 +242,8 @@ impl State {
             ("content-length", part.len().to_string()),
         ]);
         if let Some(range) = &range {
-            headers.insert("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len()));
+            headers
+                .insert("content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len()));
         }
         let mut sent = part.to_vec();
         match behaviour {
@@ -265,7 +270,10 @@ impl State {
             }
             _ => out.write_all(&sent)?,
         }
-        Ok(!matches!(behaviour, Behaviour::Truncate(_) | Behaviour::TooMuch | Behaviour::Header("content-length", _)))
+        Ok(!matches!(
+            behaviour,
+            Behaviour::Truncate(_) | Behaviour::TooMuch | Behaviour::Header("content-length", _)
+        ))
     }
 
     /// Everything that isn't a file.
@@ -276,22 +284,37 @@ impl State {
             return (200, json!({"sha": COMMIT, "siblings": self.siblings()}));
         }
         if path.ends_with("/repo/files") {
-            let files: Vec<Value> = self.files.iter().map(|(path, bytes)| json!({
-                "Path": path, "Type": "blob", "Size": bytes.len(), "Sha256": Sha256Digest::of(bytes),
-                "IsLFS": is_lfs(path), "Revision": COMMIT,
-            })).collect();
+            let files: Vec<Value> = self
+                .files
+                .iter()
+                .map(|(path, bytes)| {
+                    json!({
+                        "Path": path, "Type": "blob", "Size": bytes.len(), "Sha256": Sha256Digest::of(bytes),
+                        "IsLFS": is_lfs(path), "Revision": COMMIT,
+                    })
+                })
+                .collect();
             let committer = json!({"Id": "", "ShortId": &COMMIT[..8], "CommittedDate": 1_700_000_000});
-            return (200, json!({"Code": 200, "Success": true, "Data": {"Files": files, "LatestCommitter": committer}}));
+            return (
+                200,
+                json!({"Code": 200, "Success": true, "Data": {"Files": files, "LatestCommitter": committer}}),
+            );
         }
         if path.contains("/preupload/") {
-            let modes: Vec<Value> = body()["files"].as_array().unwrap().iter().map(|file| {
-                let mode = if is_lfs(file["path"].as_str().unwrap()) { "lfs" } else { "regular" };
-                json!({"path": file["path"], "uploadMode": mode, "shouldIgnore": false})
-            }).collect();
+            let modes: Vec<Value> = body()["files"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|file| {
+                    let mode = if is_lfs(file["path"].as_str().unwrap()) { "lfs" } else { "regular" };
+                    json!({"path": file["path"], "uploadMode": mode, "shouldIgnore": false})
+                })
+                .collect();
             return (200, json!({"files": modes}));
         }
         if path.ends_with("/info/lfs/objects/batch") {
-            let objects: Vec<Value> = body()["objects"].as_array().unwrap().iter().map(|o| self.lfs(o)).collect();
+            let objects: Vec<Value> =
+                body()["objects"].as_array().unwrap().iter().map(|o| self.lfs(o)).collect();
             return (200, json!({"transfer": "basic", "objects": objects}));
         }
         if let Some(name) = path.strip_prefix("/upload/") {
@@ -301,7 +324,11 @@ impl State {
         if path.contains("/commit/") {
             for line in request.body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
                 let line: Value = serde_json::from_slice(line).unwrap();
-                let key = format!("{} {}", line["key"].as_str().unwrap(), line["value"]["path"].as_str().unwrap_or("-"));
+                let key = format!(
+                    "{} {}",
+                    line["key"].as_str().unwrap(),
+                    line["value"]["path"].as_str().unwrap_or("-")
+                );
                 self.uploaded.lock().unwrap().insert(key, line["value"].to_string().into_bytes());
             }
             return (200, json!({"commitOid": COMMIT, "commitUrl": format!("{}/commit", self.url)}));
@@ -313,7 +340,8 @@ impl State {
         let sibling = |(path, bytes): &(String, Vec<u8>)| {
             let mut sibling = json!({"rfilename": path, "size": bytes.len(), "blobId": GitDigest::of(bytes)});
             if is_lfs(path) {
-                sibling["lfs"] = json!({"sha256": Sha256Digest::of(bytes), "size": bytes.len(), "pointerSize": 130});
+                sibling["lfs"] =
+                    json!({"sha256": Sha256Digest::of(bytes), "size": bytes.len(), "pointerSize": 130});
             }
             sibling
         };

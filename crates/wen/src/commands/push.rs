@@ -58,11 +58,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let repo = Repo { kind: named.kind, id: named.repo.clone() };
     let load = load(&store, &settings, &args.what, &repo)?;
     note_left_out(&load.left_out);
-    let options = PushOptions {
-        private: !args.public,
-        branch: branch(&args, &named)?,
-        message: args.message.clone(),
-    };
+    let options =
+        PushOptions { private: !args.public, branch: branch(&args, &named)?, message: args.message.clone() };
     let hub = match target {
         Target::Store => {
             let commit = push::push_local(&store, &repo, &load, &options)?;
@@ -97,7 +94,9 @@ fn target(args: &Args, named: &HubSource) -> Result<Target, Usage> {
         Some(hub) if named.hub_was_named && hub != named.hub => {
             Err(Usage(format!("--to says {hub}, and the name says {}", named.hub)))
         }
-        None if named.hub_was_named => Err(Usage(format!("--to says local, and the name says {}", named.hub))),
+        None if named.hub_was_named => {
+            Err(Usage(format!("--to says local, and the name says {}", named.hub)))
+        }
         to => Ok(to.map_or(Target::Store, Target::Hub)),
     }
 }
