@@ -51,6 +51,11 @@ pub struct Options<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 }
 
+/// Progress that nobody follows.
+pub fn unheard(_done: u64, _total: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// What was written.
 #[derive(Clone, Debug, Default)]
 pub struct Written {

@@ -4,8 +4,7 @@ pub mod embedding;
 
 use kernels::Pool;
 use models::CausalLm;
-use models::export::gguf::unheard;
-use models::export::{ExportError, Options, Origin, Storage, directory};
+use models::export::{ExportError, Options, Origin, Storage, directory, unheard};
 use nn::DType;
 use std::path::Path;
 

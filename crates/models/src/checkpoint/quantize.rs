@@ -1,13 +1,19 @@
 //! Float values as stored rows: rounded to a shorter float, or in blocks with a scale.
 //!
 //! Layouts are those of ggml's `block_q*`. Scales are chosen as ggml's reference does (`quantize_row_q8_0_ref`,
-//! `quantize_row_q4_0_ref`), so that the same values give the same bytes.
+//! `quantize_row_q4_0_ref`, `quantize_row_q4_K_ref`), so that the same values give the same bytes.
 
 use half::{bf16, f16};
 use nn::DType;
 
-/// Values of a block of Q8_0 and Q4_0.
+/// Values of a block of Q8_0 and Q4_0, and of those within a block of Q4_K.
 const BLOCK: usize = 32;
+/// Values of a block of Q4_K, and the blocks within it.
+const SUPER_BLOCK: usize = 256;
+const BLOCKS: usize = SUPER_BLOCK / BLOCK;
+/// The largest code of 4 bits, and the largest scale of 6.
+const LARGEST_CODE: f32 = 15.0;
+const LARGEST_SCALE: f32 = 63.0;
 
 /// A value that a type has no number for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +21,7 @@ pub struct OutOfRange(pub f32);
 
 /// Whether [`encode_row`] makes rows of this type.
 pub fn is_encoded(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0)
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::Q8_0 | DType::Q4_0 | DType::Q4_K)
 }
 
 /// Appends a row of `values` as `dtype` stores it. Shorter floats are rounded to nearest; what is no number stays so in floats.
@@ -45,6 +51,7 @@ pub fn encode_row(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> Result<(),
         }
         DType::Q8_0 => values.chunks_exact(BLOCK).try_for_each(|block| q8_0(block, out))?,
         DType::Q4_0 => values.chunks_exact(BLOCK).try_for_each(|block| q4_0(block, out))?,
+        DType::Q4_K => values.chunks_exact(SUPER_BLOCK).try_for_each(|block| q4_k(block, out))?,
         other => panic!("no rows of {} are made", other.name()),
     }
     Ok(())
@@ -89,6 +96,116 @@ fn q4_0(block: &[f32], out: &mut Vec<u8>) -> Result<(), OutOfRange> {
     let (low, high) = block.split_at(BLOCK / 2);
     out.extend(low.iter().zip(high).map(|(low, high)| code(*low) | code(*high) << 4));
     Ok(())
+}
+
+/// What 32 values are near to: `scale · code - min`.
+#[derive(Clone, Copy, Default)]
+struct Affine {
+    scale: f32,
+    min: f32,
+}
+
+/// Scale and minimum of each block of 32 in 6 bits, each a share of one of 16 bits, and codes from 0 to 15: byte `j` of a pair
+/// of blocks has that of value `j` of the first below that of the second.
+fn q4_k(values: &[f32], out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+    let farthest = farthest(values)?;
+    let mut fits = [Affine::default(); BLOCKS];
+    fits.iter_mut().zip(values.chunks_exact(BLOCK)).for_each(|(fit, block)| *fit = Affine::of(block));
+    let scale = fits.iter().fold(0f32, |max, fit| max.max(fit.scale));
+    let min = fits.iter().fold(0f32, |max, fit| max.max(fit.min));
+    let [d, d_min] = [scale, min].map(|largest| f16::from_f32(largest / LARGEST_SCALE));
+    check(farthest, !(d.is_finite() && d_min.is_finite()))?;
+    let share = |of: f32, largest: f32| match largest > 0.0 {
+        true => (LARGEST_SCALE / largest * of).round_ties_even().clamp(0.0, LARGEST_SCALE) as u8,
+        false => 0,
+    };
+    let shares = fits.map(|fit| (share(fit.scale, scale), share(fit.min, min)));
+    out.extend([d, d_min].iter().flat_map(|v| v.to_le_bytes()));
+    out.extend(packed_shares(&shares));
+    let mut codes = [0u8; SUPER_BLOCK];
+    for ((codes, block), (scale, min)) in
+        codes.chunks_exact_mut(BLOCK).zip(values.chunks_exact(BLOCK)).zip(shares)
+    {
+        let (scale, min) = (d.to_f32() * f32::from(scale), d_min.to_f32() * f32::from(min));
+        if scale != 0.0 {
+            for (code, value) in codes.iter_mut().zip(block) {
+                *code = ((value + min) / scale).round_ties_even().clamp(0.0, LARGEST_CODE) as u8;
+            }
+        }
+    }
+    for pair in codes.chunks_exact(2 * BLOCK) {
+        let (low, high) = pair.split_at(BLOCK);
+        out.extend(low.iter().zip(high).map(|(low, high)| low | high << 4));
+    }
+    Ok(())
+}
+
+/// The eight pairs in 12 bytes, as [`kernels::dtype::q4_k_scale_min`] takes them apart.
+fn packed_shares(shares: &[(u8, u8); BLOCKS]) -> [u8; 12] {
+    let mut packed = [0; 12];
+    for (at, (scale, min)) in shares.iter().enumerate() {
+        if at < 4 {
+            packed[at] |= scale;
+            packed[at + 4] |= min;
+        } else {
+            packed[at + 4] = (scale & 15) | (min & 15) << 4;
+            packed[at - 4] |= scale >> 4 << 6;
+            packed[at] |= min >> 4 << 6;
+        }
+    }
+    packed
+}
+
+impl Affine {
+    /// The scale and minimum of least weighted squares among those to which 21 steps around the plain one lead; large values
+    /// weigh more. No minimum is above zero.
+    fn of(values: &[f32]) -> Affine {
+        let mean_square = values.iter().map(|v| v * v).fold(0.0, |sum: f32, v| sum + v) / BLOCK as f32;
+        let weight = |v: f32| mean_square.sqrt() + v.abs();
+        let (mut low, mut high, mut weights, mut weighted) = (0f32, values[0], 0f32, 0f32);
+        for v in values {
+            (low, high) = (low.min(*v), high.max(*v));
+            weights += weight(*v);
+            weighted += weight(*v) * v;
+        }
+        if high == low {
+            return Affine { scale: 0.0, min: -low };
+        }
+        let plain = LARGEST_CODE / (high - low);
+        let code = |inverse: f32, v: f32| (inverse * (v - low)).round_ties_even().clamp(0.0, LARGEST_CODE);
+        let error = |inverse: f32, scale: f32, min: f32| {
+            let squares = values.iter().map(|v| {
+                let off = scale * code(inverse, *v) + min - v;
+                weight(*v) * (off * off)
+            });
+            squares.fold(0.0, |sum: f32, v| sum + v)
+        };
+        let mut best = (error(plain, 1.0 / plain, low), 1.0 / plain, low);
+        for step in 0..=20 {
+            let inverse = (-1.0 + 0.1 * step as f32 + LARGEST_CODE) / (high - low);
+            let (mut codes, mut squares, mut products) = (0f32, 0f32, 0f32);
+            for v in values {
+                let (w, code) = (weight(*v), code(inverse, *v));
+                codes += w * code;
+                squares += w * code * code;
+                products += w * code * v;
+            }
+            let determinant = weights * squares - codes * codes;
+            if determinant <= 0.0 {
+                continue;
+            }
+            let mut scale = (weights * products - weighted * codes) / determinant;
+            let mut min = (squares * weighted - codes * products) / determinant;
+            if min > 0.0 {
+                (scale, min) = (products / squares, 0.0);
+            }
+            let error = error(inverse, scale, min);
+            if error < best.0 {
+                best = (error, scale, min);
+            }
+        }
+        Affine { scale: best.1, min: -best.2 }
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +255,32 @@ mod tests {
                         prop_assert!((a - b).abs() <= step * allowed + a.abs() / 1024.0, "{a} {b} {step}");
                     }
                 }
+            }
+        }
+
+        /// With 256 values to a scale 4 bits are no worse than with 32 where all blocks are alike, and shares are taken
+        /// apart as they were put together.
+        #[test]
+        fn blocks_of_blocks_are_near_their_values(
+            values in prop::collection::vec(-1f32..1.0, SUPER_BLOCK),
+            shift in -0.5f32..0.5,
+        ) {
+            let values: Vec<f32> = values.iter().map(|v| v + shift).collect();
+            let off = |dtype: DType| {
+                let bytes = encoded(dtype, &values).unwrap();
+                assert_eq!(Some(bytes.len()), dtype.row_bytes(values.len()));
+                let mut decoded = vec![0.0; values.len()];
+                decode_row(dtype, &bytes, &mut decoded);
+                values.iter().zip(&decoded).map(|(a, b)| (a - b) * (a - b)).sum::<f32>()
+            };
+            prop_assert!(off(DType::Q4_K) <= off(DType::Q4_0) * 1.05);
+        }
+
+        #[test]
+        fn shares_are_taken_apart_as_they_were_put_together(shares in prop::array::uniform8((0u8..64, 0u8..64))) {
+            let packed = packed_shares(&shares);
+            for (at, share) in shares.into_iter().enumerate() {
+                prop_assert_eq!(kernels::dtype::q4_k_scale_min(&packed, at), share);
             }
         }
 

@@ -16,7 +16,6 @@ use crate::model::{GenerationDefaults, ModelError, ModelKind, PromptFiles, model
 use crate::tokenizer::rewrite::{self, GgufTokenizer};
 use crate::{CausalLm, Config, limits, tokenizer};
 use nn::{DType, Vector};
-use std::ops::ControlFlow;
 use std::path::Path;
 
 /// The tensor by which Llama's frequencies are divided.
@@ -71,7 +70,7 @@ pub fn write(
     if let Storage::In(dtype) = storage
         && !is_encoded(dtype)
     {
-        return unsupported(GGUF, "the type", dtype.name(), "f32, bf16, f16, q8_0 and q4_0 are");
+        return unsupported(GGUF, "the type", dtype.name(), "f32, bf16, f16, q8_0, q4_0 and q4_k are");
     }
     lm.with_tensors(|tensors| {
         let factors = factors.as_mut().map(|factors| (ROPE_FACTORS.to_owned(), TensorMut::Vector(factors)));
@@ -383,9 +382,4 @@ impl SpecialIds {
             padding,
         })
     }
-}
-
-/// Progress that nobody follows.
-pub fn unheard(_done: u64, _total: u64) -> ControlFlow<()> {
-    ControlFlow::Continue(())
 }

@@ -159,12 +159,11 @@ fn wanted_type(name: &str, kept: Option<DType>, container: Container, storage: S
     }
 }
 
-/// The wanted type if rows are whole blocks of it, else the nearest that has none.
+/// The wanted type if rows are whole blocks of it, else the nearest with smaller ones or none.
 fn held_type(weight: &Weight, wanted: DType, kept: Option<DType>) -> DType {
-    match weight.cols().is_multiple_of(wanted.block_len()) {
-        true => wanted,
-        false => kept.filter(|dtype| *dtype == DType::BF16).unwrap_or(DType::F16),
-    }
+    let holds = |dtype: DType| weight.cols().is_multiple_of(dtype.block_len());
+    let float = kept.filter(|dtype| *dtype == DType::BF16).unwrap_or(DType::F16);
+    [wanted, DType::Q8_0].into_iter().find(|dtype| holds(*dtype)).unwrap_or(float)
 }
 
 /// The type of a norm's weight or a bias. In GGUF files they are float32, by which alone llama.cpp multiplies.

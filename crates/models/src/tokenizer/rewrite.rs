@@ -338,3 +338,93 @@ fn decoder(spec: &Spec<'_>) -> Value {
 fn unsupported(part: &'static str, found: &str, known: &'static str) -> TokenizerError {
     TokenizerError::Unsupported { part, found: found.to_owned(), known }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::gguf_writer::{MetadataValue, write_gguf};
+    use crate::checkpoint::writer::write_file;
+    use crate::{Checkpoint, Tokenizer};
+
+    fn metadata(tokenizer: &GgufTokenizer) -> GgufMetadata {
+        let id = |id: Option<u32>| MetadataValue::U32(id.unwrap_or(0));
+        let entries = [
+            ("model", MetadataValue::Text(tokenizer.model.to_owned())),
+            ("tokens", MetadataValue::Texts(tokenizer.tokens.clone())),
+            ("token_type", MetadataValue::I32s(tokenizer.kinds.clone())),
+            ("scores", MetadataValue::F32s(tokenizer.scores.clone().unwrap_or_default())),
+            ("add_space_prefix", MetadataValue::Bool(tokenizer.space_prefix)),
+            ("bos_token_id", id(tokenizer.begin)),
+            ("unknown_token_id", id(tokenizer.unknown)),
+        ];
+        let entries = entries.map(|(key, value)| (format!("tokenizer.ggml.{key}"), value));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.gguf");
+        write_file(&path, |out| write_gguf(out, &entries, &[])).unwrap();
+        Checkpoint::open(&path).unwrap().gguf().unwrap().clone()
+    }
+
+    /// The vocabulary of `tests/data/sentencepiece`, whose cases come from the library.
+    fn sentence_piece() -> (GgufTokenizer, Value) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/sentencepiece/llama-bpe.json");
+        let data: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let list = |name: &str| data[name].as_array().unwrap().clone();
+        let written = GgufTokenizer {
+            model: "llama",
+            pre: "default",
+            tokens: list("tokens").iter().map(|token| token.as_str().unwrap().to_owned()).collect(),
+            kinds: list("token_type").iter().map(|kind| kind.as_i64().unwrap() as i32).collect(),
+            merges: Vec::new(),
+            scores: Some(list("scores").iter().map(|score| score.as_f64().unwrap() as f32).collect()),
+            space_prefix: true,
+            unknown: Some(0),
+            begin: Some(1),
+            end: None,
+        };
+        (written, data)
+    }
+
+    #[test]
+    fn sentence_piece_goes_to_json_and_back_with_the_same_ids() {
+        let (written, data) = sentence_piece();
+        let json = to_json(&metadata(&written)).unwrap().to_string();
+        let from_json = Tokenizer::from_json(json.as_bytes()).unwrap();
+        let back = to_gguf(json.as_bytes(), written.tokens.len() + 2).unwrap();
+        assert_eq!(back.tokens[..written.tokens.len()], written.tokens);
+        assert_eq!(back.kinds[..written.tokens.len()], written.kinds);
+        assert_eq!((back.begin, back.end, back.unknown), (Some(1), None, Some(0)));
+        assert_eq!(back.id("[PAD421]"), Some(421));
+        let from_back = Tokenizer::from_gguf(&metadata(&back)).unwrap();
+        for case in data["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let ids: Vec<u32> =
+                case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            for tokenizer in [&from_json, &from_back] {
+                assert_eq!(tokenizer.encode_text(text), ids, "{text:?}");
+                assert_eq!(tokenizer.encode_wrapped(text), [&[1], &ids[..]].concat(), "{text:?}");
+                assert_eq!(tokenizer.decode(&ids, true), case["decoded"].as_str().unwrap(), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_other_format_has_no_words_for_is_refused() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/parity/qwen3-tied/tokenizer.json");
+        let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let refused =
+            |json: &Value, rows| to_gguf(json.to_string().as_bytes(), rows).err().unwrap().to_string();
+        assert!(to_gguf(json.to_string().as_bytes(), 512).is_ok());
+        assert!(refused(&json, 500).contains("the model has 500 rows"));
+        for (pointer, value, part) in [
+            ("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("\\w+"), "splitting by \\w+"),
+            ("/model/ignore_merges", json!(true), "splitting by"),
+            ("/normalizer", json!({"type": "NFKC"}), "splitting by"),
+            ("/added_tokens/1/lstrip", json!(true), "<|im_start|>"),
+        ] {
+            let mut changed = json.clone();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            let message = refused(&changed, 512);
+            assert!(message.contains(part), "{pointer}: {message}");
+        }
+    }
+}
