@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    bench, chat, completions, eval, inspect, logits, models, pull, push, render, serve, tokenize, tokenizer,
-    train,
+    bench, chat, completions, convert, eval, inspect, logits, models, pull, push, render, serve, tokenize,
+    tokenizer, train,
 };
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
@@ -31,6 +31,8 @@ pub enum Command {
     Pull(pull::Args),
     /// Push a model to a hub, or into the store.
     Push(push::Args),
+    /// Write a model in the other file format (GGUF, safetensors), quantized, or with adapters merged.
+    Convert(convert::Args),
     /// Show what a checkpoint is: architecture, parameters, types, memory.
     Inspect(inspect::Args),
     /// Turn text into tokens and back.
@@ -59,6 +61,7 @@ impl Command {
             Command::Models(args) => models::run(args),
             Command::Pull(args) => pull::run(args),
             Command::Push(args) => push::run(args),
+            Command::Convert(args) => convert::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Tokenizer(args) => tokenizer::run(args),

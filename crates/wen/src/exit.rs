@@ -9,7 +9,8 @@ use hub::source::SourceError;
 use hub::{NameError, StoreError};
 use models::ModelError;
 use models::adapter::AdapterError;
-use models::checkpoint::CheckpointError;
+use models::checkpoint::{CheckpointError, FileError};
+use models::export::ExportError;
 use server::ServerError;
 use std::error::Error;
 use std::io::{self, Write};
@@ -113,6 +114,13 @@ impl Exit {
                 PushError::TooMuch { .. } | PushError::NotLarge { .. } => Some(Exit::Hub),
             };
         }
+        if let Some(error) = cause.downcast_ref::<ExportError>() {
+            return match error {
+                ExportError::Stopped => Some(Exit::Interrupted),
+                ExportError::Room { .. } | ExportError::File(FileError::Write { .. }) => None,
+                _ => Some(Exit::Model),
+            };
+        }
         if let Some(error) = cause.downcast_ref::<StartError>() {
             return match error {
                 StartError::DraftKind(_) | StartError::DraftVocabulary { .. } => Some(Exit::Model),
@@ -145,7 +153,9 @@ impl Exit {
 
     fn of_hub(error: &RemoteError) -> Option<Exit> {
         match error {
-            RemoteError::Address { .. } | RemoteError::Token | RemoteError::Unsupported { .. } => Some(Exit::Usage),
+            RemoteError::Address { .. } | RemoteError::Token | RemoteError::Unsupported { .. } => {
+                Some(Exit::Usage)
+            }
             RemoteError::NoRepo { .. } | RemoteError::NoRevision { .. } => Some(Exit::Model),
             RemoteError::Store(error) => Exit::of_store(error),
             _ => Some(Exit::Hub),
@@ -207,7 +217,9 @@ pub fn message(error: &anyhow::Error) -> String {
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if cause.is::<NoSuchModel>() {
-        return Some("give the path of a checkpoint directory or of a GGUF file, or the name of a model of a hub: owner/name");
+        return Some(
+            "give the path of a checkpoint directory or of a GGUF file, or the name of a model of a hub: owner/name",
+        );
     }
     if let Some(StoreError::NoRepo(_)) = cause.downcast_ref() {
         return Some("`wen models` lists what is stored, `wen pull` gets a model");

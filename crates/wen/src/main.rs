@@ -11,6 +11,7 @@ mod machine;
 mod obtaining;
 mod output;
 mod progress;
+mod signals;
 mod sizes;
 mod tensor_file;
 

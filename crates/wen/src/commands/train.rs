@@ -4,11 +4,9 @@ use crate::exit::{Interrupted, Usage};
 use crate::loading;
 use crate::output::{self, Facts};
 use crate::progress::Progress;
+use crate::signals::stop_on_signal;
 use anyhow::Context;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::signal::unix::{SignalKind, signal};
 use train::data::{Findings, Place, Repeat};
 use train::run::{Outcome, StepReport};
 use train::{Recipe, Run};
@@ -44,7 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Run::prepare(recipe)?
     };
     describe(&run);
-    let stop = stop_on_signal()?;
+    let stop = stop_on_signal("stopping after this step")?;
     let progress = Progress::steps("training", run.total_steps() as u64);
     progress.set(run.done() as u64);
     let outcome = run.train(&stop, &mut |report| tell(&progress, report));
@@ -114,26 +112,4 @@ fn tell(progress: &Progress, report: &StepReport) {
     if !progress.is_shown() && (step % every == 0 || step == total_steps) {
         output::note(&format!("step {step}/{total_steps}  {said}, {seconds_left:.0} s left"));
     }
-}
-
-/// A flag that the first Ctrl-C or SIGTERM sets.
-fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut terminate, mut interrupt) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    let flag = stop.clone();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        });
-        flag.store(true, Ordering::Relaxed);
-        output::note("stopping after this step");
-    })?;
-    Ok(stop)
 }
