@@ -45,7 +45,7 @@ pub(super) struct Outgoing<'a> {
     /// How it is stored.
     pub(super) dtype: DType,
     tensor: TensorMut<'a>,
-    /// The order of a head's rows in the model and in the file; `None` where they are the same.
+    /// The order of a head's rows in the model and in the file; `None` where none has to move.
     order: Option<Order>,
     /// What is added to it.
     adapters: Vec<&'a Lora>,
@@ -125,7 +125,9 @@ pub(super) fn plan<'a>(
                 dtype
             }
         };
-        let order = (is_rotated(&name) && from != to).then_some(order);
+        // adapters are for the order of checkpoints, whatever that of the files
+        let moves = from != to || !adapters.is_empty() && from != RopeLayout::Half;
+        let order = (is_rotated(&name) && moves).then_some(order);
         Outgoing { name, dtype, tensor, order, adapters }
     });
     let planned = planned.collect();
