@@ -24,12 +24,13 @@ def answer(path: str, prompt: list[int], tokens: int, text: str) -> dict:
     render = None
     if tokenizer.chat_template:
         render = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    ends = GenerationConfig.from_pretrained(path).eos_token_id
     return {
         "greedy": ids[len(prompt) :],
         "logits": logits.tolist(),
         "ids": tokenizer.encode(text),
         "rendered": render,
-        "ends": GenerationConfig.from_pretrained(path).eos_token_id,
+        "ends": sorted(ends if isinstance(ends, list) else [ends]),
     }
 
 
