@@ -157,8 +157,8 @@ fn packed_shares(shares: &[(u8, u8); BLOCKS]) -> [u8; 12] {
 }
 
 impl Affine {
-    /// The scale and minimum of least weighted squares among those to which 21 steps around the plain one lead; large values
-    /// weigh more. No minimum is above zero.
+    /// The scale and minimum of least weighted squares among those to which 21 steps around the plain one lead, each from the
+    /// best minimum so far; large values weigh more. No minimum is above zero.
     fn of(values: &[f32]) -> Affine {
         let mean_square = values.iter().map(|v| v * v).fold(0.0, |sum: f32, v| sum + v) / BLOCK as f32;
         let weight = |v: f32| mean_square.sqrt() + v.abs();
@@ -172,20 +172,22 @@ impl Affine {
             return Affine { scale: 0.0, min: -low };
         }
         let plain = LARGEST_CODE / (high - low);
-        let code = |inverse: f32, v: f32| (inverse * (v - low)).round_ties_even().clamp(0.0, LARGEST_CODE);
-        let error = |inverse: f32, scale: f32, min: f32| {
+        let code =
+            |inverse: f32, low: f32, v: f32| (inverse * (v - low)).round_ties_even().clamp(0.0, LARGEST_CODE);
+        let error = |inverse: f32, low: f32, scale: f32, min: f32| {
             let squares = values.iter().map(|v| {
-                let off = scale * code(inverse, *v) + min - v;
+                let off = scale * code(inverse, low, *v) + min - v;
                 weight(*v) * (off * off)
             });
             squares.fold(0.0, |sum: f32, v| sum + v)
         };
-        let mut best = (error(plain, 1.0 / plain, low), 1.0 / plain, low);
+        let mut best = (error(plain, low, 1.0 / plain, low), 1.0 / plain, low);
         for step in 0..=20 {
+            let low = best.2;
             let inverse = (-1.0 + 0.1 * step as f32 + LARGEST_CODE) / (high - low);
             let (mut codes, mut squares, mut products) = (0f32, 0f32, 0f32);
             for v in values {
-                let (w, code) = (weight(*v), code(inverse, *v));
+                let (w, code) = (weight(*v), code(inverse, low, *v));
                 codes += w * code;
                 squares += w * code * code;
                 products += w * code * v;
@@ -199,7 +201,7 @@ impl Affine {
             if min > 0.0 {
                 (scale, min) = (products / squares, 0.0);
             }
-            let error = error(inverse, scale, min);
+            let error = error(inverse, low, scale, min);
             if error < best.0 {
                 best = (error, scale, min);
             }
