@@ -24,6 +24,17 @@ pub enum StoreError {
          directory on a larger disk", .0.display()
     )]
     Full(PathBuf),
+    /// A request to the bucket that failed.
+    #[error("{place}: {reason}; see that the bucket can be reached, and AWS_ENDPOINT, AWS_REGION and the keys")]
+    Bucket {
+        /// Which object.
+        place: String,
+        /// What the service says.
+        reason: String,
+    },
+    /// A repository that another machine changed in between.
+    #[error("{0} was changed by another machine meanwhile; do it again")]
+    Conflict(Repo),
     /// The disk has no room for what is to be downloaded.
     #[error(
         "{needed} bytes are needed, and the disk of {} has {free} free; `wen models rm` and `wen models gc` free what \

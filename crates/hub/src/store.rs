@@ -19,11 +19,13 @@
 //! All of it blocks on the disk.
 
 mod blob;
+mod bucket;
 mod collect;
 mod commit;
 mod disk;
 mod import;
 mod partial;
+mod records;
 mod repo;
 mod snapshot;
 #[cfg(test)]
@@ -38,8 +40,9 @@ pub use partial::Partial;
 pub use repo::{RepoInfo, Upstream};
 pub use verify::Fault;
 
-use crate::StoreError;
 use crate::name::{Repo, RepoKind};
+use crate::{Sha256Digest, StoreError};
+use bucket::Bucket;
 use disk::Lock;
 #[cfg(test)]
 use repo::RepoFile;
@@ -58,21 +61,35 @@ const LOCK: &str = "lock";
 #[derive(Clone, Debug)]
 pub struct Store {
     root: Arc<Path>,
+    /// The home of everything, if it is a bucket; the directory then has what was used of it lately.
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Store {
-    /// Opens the store in `root`, which is made when it isn't there.
+    /// Opens the store in `root`, which is made when it isn't there: a directory, or the URL of a bucket, as
+    /// `s3://bucket/prefix`, of which a directory in the user's data directory then keeps a copy of what was used.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be made, or the bucket's settings are wrong.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
+        match root.to_str().filter(|url| url.starts_with(bucket::SCHEME)) {
+            Some(url) => {
+                let here = Sha256Digest::of(url.as_bytes()).to_string();
+                let root = data_dir()?.join("wen/buckets").join(&here[..16]);
+                Store::open_at(&root, Some(Arc::new(Bucket::open(url)?)))
+            }
+            None => Store::open_at(root, None),
+        }
+    }
+
+    fn open_at(root: &Path, bucket: Option<Arc<Bucket>>) -> Result<Store, StoreError> {
         std::fs::create_dir_all(root).map_err(StoreError::at(root))?;
         let root = root.canonicalize().map_err(StoreError::at(root))?;
         let folders = RepoKind::ALL.map(RepoKind::plural);
         for folder in folders.into_iter().chain([BLOBS, WRITING]) {
             disk::create_dir(&root.join(folder))?;
         }
-        Ok(Store { root: root.into() })
+        Ok(Store { root: root.into(), bucket })
     }
 
     /// Where the store is by default: what `WEN_HUB` names, else `wen/hub` in the user's data directory.
@@ -80,20 +97,13 @@ impl Store {
     /// # Errors
     /// When there is no home directory.
     pub fn default_root() -> Result<PathBuf, StoreError> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(root) = variable("WEN_HUB") {
-            return Ok(root);
+        match variable("WEN_HUB") {
+            Some(root) => Ok(root),
+            None => Ok(data_dir()?.join("wen/hub")),
         }
-        let home = || std::env::home_dir().filter(|home| home.is_absolute()).ok_or(StoreError::NoHome);
-        let data = match variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute()) {
-            Some(data) => data,
-            None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
-            None => home()?.join(".local/share"),
-        };
-        Ok(data.join("wen/hub"))
     }
 
-    /// The directory it is in.
+    /// The directory it is in, or that keeps what was used of a bucket.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -120,6 +130,21 @@ impl Store {
     fn lock_exclusive(&self) -> Result<Lock, StoreError> {
         Lock::exclusive(&self.root.join(LOCK))
     }
+}
+
+/// The user's data directory.
+fn data_dir() -> Result<PathBuf, StoreError> {
+    let home = || std::env::home_dir().filter(|home| home.is_absolute()).ok_or(StoreError::NoHome);
+    match variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute()) {
+        Some(data) => Ok(data),
+        None if cfg!(target_os = "macos") => Ok(home()?.join("Library/Application Support")),
+        None => Ok(home()?.join(".local/share")),
+    }
+}
+
+/// A variable of the environment that isn't empty, as a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The time now in seconds since 1970.

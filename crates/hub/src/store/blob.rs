@@ -79,10 +79,17 @@ impl Store {
     /// # Errors
     /// When the store doesn't have it.
     pub fn blob_path(&self, sha256: &Sha256Digest) -> Result<PathBuf, StoreError> {
-        match self.stored(sha256)? {
-            Some(_) => Ok(self.blob_file(sha256)),
-            None => Err(StoreError::NoBlob(*sha256)),
+        let blob = self.stored(sha256)?.ok_or(StoreError::NoBlob(*sha256))?;
+        let path = self.blob_file(sha256);
+        if let Some(bucket) = &self.bucket
+            && !path.exists()
+        {
+            let mut here = self.writer(Some(blob))?;
+            bucket.download(&self.object_name(&path), blob.size, &mut |bytes| here.push(bytes))?;
+            let (_, file, _) = here.check()?;
+            self.place_blob(file, sha256)?;
         }
+        Ok(path)
     }
 
     /// The blob, if the store has it.
@@ -90,7 +97,13 @@ impl Store {
         let path = self.blob_file(sha256);
         match path.metadata() {
             Ok(metadata) => Ok(Some(Blob { sha256: *sha256, size: metadata.len() })),
-            Err(error) if disk::is_absent(&error) => Ok(None),
+            Err(error) if disk::is_absent(&error) => match &self.bucket {
+                Some(bucket) => {
+                    let size = bucket.size(&self.object_name(&path))?;
+                    Ok(size.map(|size| Blob { sha256: *sha256, size }))
+                }
+                None => Ok(None),
+            },
             Err(error) => Err(StoreError::at(&path)(error)),
         }
     }
@@ -98,6 +111,22 @@ impl Store {
     /// Where a blob is, whether or not the store has it.
     pub(super) fn blob_file(&self, sha256: &Sha256Digest) -> PathBuf {
         self.root().join(blob_name(sha256))
+    }
+
+    /// Brings content that was checked to the bucket, if there is one: what is there is stored.
+    pub(super) fn upload_blob(&self, sha256: &Sha256Digest, file: &Path) -> Result<(), StoreError> {
+        match &self.bucket {
+            Some(bucket) => bucket.upload(&self.object_name(&self.blob_file(sha256)), file),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives content that was checked its place, also over one that is there: it then counts as new, and is sound if it
+    /// wasn't.
+    fn place_blob(&self, file: Temporary, sha256: &Sha256Digest) -> Result<(), StoreError> {
+        let _shared = self.lock_shared()?;
+        self.create_blob_folder(sha256)?;
+        file.place(&self.blob_file(sha256), true)
     }
 
     /// Makes the folder that a blob lies in.
@@ -135,6 +164,14 @@ impl BlobWriter {
     /// # Errors
     /// When digest or size are not as announced, or when the disk fails. Nothing is stored then.
     pub fn finish(self) -> Result<Blob, StoreError> {
+        let (store, file, blob) = self.check()?;
+        store.upload_blob(&blob.sha256, file.path())?;
+        store.place_blob(file, &blob.sha256)?;
+        Ok(blob)
+    }
+
+    /// Checks what was written.
+    fn check(self) -> Result<(Store, Temporary, Blob), StoreError> {
         let blob = Blob { sha256: self.hash.finish(), size: self.size };
         if let Some(announced) = self.announced {
             if announced.size != blob.size {
@@ -144,11 +181,7 @@ impl BlobWriter {
                 return Err(StoreError::OtherDigest { announced: announced.sha256, found: blob.sha256 });
             }
         }
-        let _shared = self.store.lock_shared()?;
-        self.store.create_blob_folder(&blob.sha256)?;
-        // also over one that is there: it then counts as new, and is sound if it wasn't
-        self.file.place(&self.store.blob_file(&blob.sha256), true)?;
-        Ok(blob)
+        Ok((self.store, self.file, blob))
     }
 
     fn write_from(mut self, content: &mut dyn Read) -> Result<Blob, StoreError> {

@@ -1,9 +1,10 @@
 //! Freeing what nothing refers to.
 
-use super::commit::{Commit, commit_file, read_commit_file};
+use super::commit::{Commit, commit_file};
 use super::partial::{PART, RANGES};
+use super::records::Record;
 use super::snapshot::snapshot_dir;
-use super::{Store, disk};
+use super::{BLOBS, Store, disk};
 use crate::name::{CommitId, Repo, RepoKind};
 use crate::{Sha256Digest, StoreError};
 use std::collections::HashSet;
@@ -32,26 +33,31 @@ impl Store {
     /// When a repository or commit cannot be read: without knowing all that is needed, no content is removed.
     pub fn collect(&self, age: Duration) -> Result<Collected, StoreError> {
         let _exclusive = self.lock_exclusive()?;
+        // a time in the future is that of another clock
+        let is_past = |time: SystemTime| SystemTime::now().duration_since(time).is_ok_and(|past| past >= age);
         let is_old = |path: &Path| {
             let changed = path.symlink_metadata().and_then(|metadata| metadata.modified());
-            // a time in the future is that of another clock
-            changed
-                .is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|past| past >= age))
+            changed.is_ok_and(is_past)
         };
         let mut collected = Collected::default();
         let mut needed = HashSet::new();
         for kind in RepoKind::ALL {
             for repo in self.repos(kind)? {
-                collected.commits += self.collect_commits(&repo, &is_old, &mut needed)?;
+                collected.commits += self.collect_commits(&repo, &is_past, &mut needed)?;
             }
         }
+        self.collect_objects(&is_past, &needed, &mut collected)?;
         for folder in disk::entries(&self.blobs())? {
             for path in disk::entries(&folder)? {
                 let is_needed =
                     disk::name_of(&path).parse::<Sha256Digest>().is_ok_and(|sha256| needed.contains(&sha256));
                 if !is_needed && is_old(&path) {
-                    collected.blobs += 1;
-                    collected.bytes += remove(&path)?;
+                    let bytes = remove(&path)?;
+                    // what a bucket has was counted there
+                    if self.bucket.is_none() {
+                        collected.blobs += 1;
+                        collected.bytes += bytes;
+                    }
                 }
             }
         }
@@ -67,25 +73,45 @@ impl Store {
         Ok(collected)
     }
 
+    /// Removes content that is not needed from the bucket, if there is one.
+    fn collect_objects(
+        &self,
+        is_past: &dyn Fn(SystemTime) -> bool,
+        needed: &HashSet<Sha256Digest>,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        let Some(bucket) = &self.bucket else { return Ok(()) };
+        for object in bucket.list(BLOBS)? {
+            let name = object.name.rsplit('/').next().unwrap_or_default();
+            let is_needed = name.parse::<Sha256Digest>().is_ok_and(|sha256| needed.contains(&sha256));
+            if !is_needed && is_past(object.modified) {
+                bucket.remove(&object.name)?;
+                collected.blobs += 1;
+                collected.bytes += object.bytes;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes commits of a repository that nothing leads to, with their snapshots. Adds the content of those that stay to
     /// `needed`.
     fn collect_commits(
         &self,
         repo: &Repo,
-        is_old: &dyn Fn(&Path) -> bool,
+        is_past: &dyn Fn(SystemTime) -> bool,
         needed: &mut HashSet<Sha256Digest>,
     ) -> Result<usize, StoreError> {
         let dir = self.repo_dir(repo);
         let reachable = self.reachable(repo)?;
         let mut removed = 0;
-        for path in disk::entries(&dir.join("commits"))? {
-            let Some(commit) = read_commit_file(&path)? else { continue };
-            if reachable.contains(&commit.id) || !is_old(&path) {
+        for Record { path, modified } in self.records_in(&dir.join("commits"))? {
+            let Some(commit) = self.read_commit(&path)? else { continue };
+            if reachable.contains(&commit.id) || !is_past(modified) {
                 needed.extend(commit.files.values().map(|file| file.sha256));
                 continue;
             }
             disk::remove_dir(&snapshot_dir(&dir, commit.id))?;
-            disk::remove_file(&path)?;
+            self.remove_record(&path)?;
             removed += 1;
         }
         Ok(removed)
@@ -104,7 +130,7 @@ impl Store {
             if !reachable.insert(id) {
                 continue;
             }
-            if let Some(Commit { parent, .. }) = read_commit_file(&commit_file(&dir, id))? {
+            if let Some(Commit { parent, .. }) = self.read_commit(&commit_file(&dir, id))? {
                 next.extend(parent);
             }
         }

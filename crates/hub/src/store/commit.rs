@@ -1,5 +1,6 @@
 //! What a repository held at one time.
 
+use super::bucket::Condition;
 use super::repo::{OpenRepo, RepoFile, no_revision};
 use super::{Blob, Store, Upstream, disk, now};
 use crate::limits::{MAX_COMMIT_JSON_BYTES, MAX_FILES, MAX_MESSAGE_BYTES, MAX_OPERATIONS, MAX_REGULAR_BYTES};
@@ -197,6 +198,16 @@ impl Store {
     /// missing, and when an operation cannot be done. The branch is as it was then.
     pub fn commit(&self, repo: &Repo, branch: &RefName, new: NewCommit) -> Result<Commit, StoreError> {
         new.check()?;
+        for _ in 1..MAX_CONFLICTS {
+            match self.commit_once(repo, branch, new.clone()) {
+                Err(StoreError::Conflict(_)) => {}
+                other => return other,
+            }
+        }
+        self.commit_once(repo, branch, new)
+    }
+
+    fn commit_once(&self, repo: &Repo, branch: &RefName, new: NewCommit) -> Result<Commit, StoreError> {
         let mut open = self.open_repo(repo)?;
         let head = match open.file.branches.get(branch) {
             Some(head) => *head,
@@ -277,7 +288,7 @@ impl Store {
         } else if size > MAX_REGULAR_BYTES {
             return Err(StoreError::NeedsLfs { path: path.clone(), size });
         } else {
-            let content = self.blob_file(&sha256);
+            let content = self.blob_path(&sha256)?;
             GitDigest::of(&std::fs::read(&content).map_err(StoreError::at(&content))?)
         };
         Ok(FileEntry { size, sha256, oid, lfs })
@@ -308,7 +319,7 @@ impl Store {
             let stored = open.file.upstream.as_ref().map_or_else(|| "nowhere".to_owned(), name);
             return Err(StoreError::OtherUpstream { repo: repo.clone(), stored, wanted: name(&upstream) });
         }
-        if let Some(before) = read_commit_file(&commit_file(&self.repo_dir(repo), commit.id))? {
+        if let Some(before) = self.read_commit(&commit_file(&self.repo_dir(repo), commit.id))? {
             commit = merge(repo, before, commit)?;
         }
         self.check_content(&commit)?;
@@ -344,7 +355,14 @@ impl Store {
     }
 
     fn write_commit(&self, repo: &Repo, open: &OpenRepo, commit: &Commit) -> Result<(), StoreError> {
-        disk::write_json(self, &open.shared, &commit_file(&self.repo_dir(repo), commit.id), commit)
+        let path = commit_file(&self.repo_dir(repo), commit.id);
+        self.write_record(&open.shared, &path, commit, Condition::Any).map(|_| ())
+    }
+
+    /// Reads the record of a commit; `None` when it isn't there.
+    pub(super) fn read_commit(&self, path: &Path) -> Result<Option<Commit>, StoreError> {
+        let record = self.read_record(path, MAX_COMMIT_JSON_BYTES)?;
+        record.map(|(commit, _)| check_commit(path, commit)).transpose()
     }
 
     /// The commit that a revision stands for.
@@ -364,7 +382,7 @@ impl Store {
     ) -> Result<Commit, StoreError> {
         let not_there = || no_revision(repo, revision);
         let id = refs.find(revision).flatten().ok_or_else(not_there)?;
-        read_commit_file(&commit_file(&self.repo_dir(repo), id))?.ok_or_else(not_there)
+        self.read_commit(&commit_file(&self.repo_dir(repo), id))?.ok_or_else(not_there)
     }
 
     /// The commits that lead to a revision, the newest first, at most `limit` of them.
@@ -378,13 +396,16 @@ impl Store {
             && commits.len() < limit
         {
             if let Some(parent) = commit.parent {
-                next = read_commit_file(&commit_file(&self.repo_dir(repo), parent))?;
+                next = self.read_commit(&commit_file(&self.repo_dir(repo), parent))?;
             }
             commits.push(commit);
         }
         Ok(commits)
     }
 }
+
+/// Tries of a commit to a repository that other machines change too.
+const MAX_CONFLICTS: usize = 8;
 
 type Files = BTreeMap<FilePath, FileEntry>;
 
@@ -455,15 +476,14 @@ pub(super) fn commit_file(repo: &Path, id: CommitId) -> PathBuf {
     repo.join("commits").join(format!("{id}.json"))
 }
 
-/// Reads a file with a commit; `None` when it isn't there.
-pub(super) fn read_commit_file(path: &Path) -> Result<Option<Commit>, StoreError> {
-    let Some(commit) = disk::read_json::<Commit>(path, MAX_COMMIT_JSON_BYTES)? else { return Ok(None) };
+/// Checks that a record is of the commit that it is called after, with files that a commit can have.
+fn check_commit(path: &Path, commit: Commit) -> Result<Commit, StoreError> {
     let named = disk::name_of(path).strip_suffix(".json");
     if named != Some(commit.id.to_string().as_str()) {
         return Err(disk::broken(path, format!("it is the commit {}", commit.id)));
     }
-    if let Err(error) = check_files(&commit.files) {
-        return Err(disk::broken(path, error.to_string()));
+    match check_files(&commit.files) {
+        Ok(()) => Ok(commit),
+        Err(error) => Err(disk::broken(path, error.to_string())),
     }
-    Ok(Some(commit))
 }

@@ -43,6 +43,11 @@ impl Temporary {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends to it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         step().and_then(|()| self.file.write_all(bytes)).map_err(StoreError::at(&self.path))
@@ -91,18 +96,26 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     sync_parent(to)
 }
 
-/// Writes `value` as JSON to `path`.
-pub(super) fn write_json<T: Serialize>(
-    store: &Store,
-    held: &Lock,
-    path: &Path,
-    value: &T,
-) -> Result<(), StoreError> {
+/// Writes the file `path`.
+pub(super) fn write_file(store: &Store, held: &Lock, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let mut temporary = Temporary::create(store, held)?;
+    temporary.write(content)?;
+    temporary.place(path, false)
+}
+
+/// A value as JSON that people can read.
+pub(super) fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StoreError> {
     let mut json = serde_json::to_vec_pretty(value).map_err(|error| broken(path, error.to_string()))?;
     json.push(b'\n');
-    let mut temporary = Temporary::create(store, held)?;
-    temporary.write(&json)?;
-    temporary.place(path, false)
+    Ok(json)
+}
+
+/// The value of JSON of at most `max` bytes.
+pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, json: &[u8], max: u64) -> Result<T, StoreError> {
+    if json.len() as u64 > max {
+        return Err(broken(path, format!("it has more than {max} bytes")));
+    }
+    serde_json::from_slice(json).map_err(|error| broken(path, error.to_string()))
 }
 
 /// Reads a file of at most `max` bytes that the store wrote; `None` when it isn't there.
@@ -114,10 +127,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, max: u64) -> Result<Op
     };
     let mut bytes = Vec::new();
     file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(StoreError::at(path))?;
-    if bytes.len() as u64 > max {
-        return Err(broken(path, format!("it has more than {max} bytes")));
-    }
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(path, error.to_string()))
+    parse_json(path, &bytes, max).map(Some)
 }
 
 pub(super) fn broken(path: &Path, reason: String) -> StoreError {

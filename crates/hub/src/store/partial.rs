@@ -241,6 +241,9 @@ impl Partial {
         let mut prefix = std::mem::take(&mut *self.prefix.lock().unwrap_or_else(PoisonError::into_inner));
         self.digest(&mut prefix, size)?;
         let found = prefix.hash.finish();
+        if found == announced {
+            self.store.upload_blob(&announced, &self.path)?;
+        }
         let _shared = self.store.lock_shared()?;
         let log = self.path.with_extension(RANGES);
         if found != announced {

@@ -1,11 +1,13 @@
 //! Repositories: their branches, tags and settings.
 
-use super::commit::{commit_file, read_commit_file};
+use super::bucket::{Condition, Version};
+use super::commit::commit_file;
 use super::disk::{self, Lock};
+use super::records::Record;
 use super::snapshot::used_file;
 use super::{Commit, Store, now, seconds};
 use crate::StoreError;
-use crate::limits::{MAX_REFS, MAX_REPO_JSON_BYTES};
+use crate::limits::{MAX_COMMIT_JSON_BYTES, MAX_REFS, MAX_REPO_JSON_BYTES};
 use crate::name::{CommitId, RefName, Repo, RepoId, RepoKind, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,7 +61,9 @@ pub(super) struct RepoFile {
 /// A repository that nobody else changes until this is dropped.
 pub(super) struct OpenRepo {
     pub file: RepoFile,
+    repo: Repo,
     path: PathBuf,
+    version: Option<Version>,
     /// What keeps `collect` away.
     pub shared: Lock,
     _own: Lock,
@@ -107,7 +111,11 @@ impl OpenRepo {
     /// Writes what was changed.
     pub fn save(mut self, store: &Store) -> Result<(), StoreError> {
         self.file.modified = now();
-        disk::write_json(store, &self.shared, &self.path, &self.file)
+        let unchanged = self.version.map_or(Condition::Any, Condition::Unchanged);
+        match store.write_record(&self.shared, &self.path, &self.file, unchanged)? {
+            true => Ok(()),
+            false => Err(StoreError::Conflict(self.repo)),
+        }
     }
 }
 
@@ -134,23 +142,29 @@ impl Store {
     ) -> Result<(), StoreError> {
         let held = self.lock_exclusive()?;
         let dir = self.repo_dir(repo);
-        let owner = self.root().join(repo.kind.plural()).join(repo.id.owner());
-        if repo_file(&dir).exists() {
-            return Err(StoreError::RepoExists(repo.clone()));
-        }
-        self.check_case(repo, &owner)?;
+        self.check_name(repo)?;
         if let Some(commit) = first {
             self.check_content(commit)?;
+        }
+        if self.bucket.is_some() {
+            if let Some(commit) = first {
+                self.write_record(&held, &commit_file(&dir, commit.id), commit, Condition::Any)?;
+            }
+            // from here on it is listed
+            return match self.write_record(&held, &repo_file(&dir), file, Condition::Absent)? {
+                true => Ok(()),
+                false => Err(StoreError::RepoExists(repo.clone())),
+            };
         }
         let building = disk::temporary_path(self);
         let built = (|| {
             disk::create_dir(&building)?;
             disk::create_dir(&building.join("commits"))?;
             if let Some(commit) = first {
-                disk::write_json(self, &held, &commit_file(&building, commit.id), commit)?;
+                self.write_record(&held, &commit_file(&building, commit.id), commit, Condition::Any)?;
             }
-            disk::write_json(self, &held, &repo_file(&building), file)?;
-            disk::create_dir(&owner)?;
+            self.write_record(&held, &repo_file(&building), file, Condition::Any)?;
+            dir.parent().map_or(Ok(()), disk::create_dir)?;
             disk::rename(&building, &dir)
         })();
         if built.is_err() {
@@ -159,18 +173,18 @@ impl Store {
         built
     }
 
-    /// Checks that no owner, and no repository of this one, is called the same in other case.
-    fn check_case(&self, repo: &Repo, owner: &Path) -> Result<(), StoreError> {
-        let kind = self.root().join(repo.kind.plural());
-        for (dir, name) in [(kind.as_path(), repo.id.owner()), (owner, repo.id.name())] {
-            for path in disk::entries(dir)? {
-                let other = disk::name_of(&path);
-                if other != name && other.eq_ignore_ascii_case(name) {
-                    return Err(StoreError::Collision {
-                        wanted: repo.id.clone(),
-                        existing: other.to_owned(),
-                    });
-                }
+    /// Checks that no repository is called the same, and no owner, and no repository of this one, in other case.
+    fn check_name(&self, repo: &Repo) -> Result<(), StoreError> {
+        let is_same_but_case = |one: &str, other: &str| one != other && one.eq_ignore_ascii_case(other);
+        for other in self.repos(repo.kind)? {
+            if other == *repo {
+                return Err(StoreError::RepoExists(other));
+            }
+            let (id, wanted) = (&other.id, &repo.id);
+            let is_taken = is_same_but_case(id.owner(), wanted.owner())
+                || (id.owner() == wanted.owner() && is_same_but_case(id.name(), wanted.name()));
+            if is_taken {
+                return Err(StoreError::Collision { wanted: wanted.clone(), existing: other.id.to_string() });
             }
         }
         Ok(())
@@ -200,31 +214,49 @@ impl Store {
 
     /// The names of all repositories of a kind.
     pub(super) fn repos(&self, kind: RepoKind) -> Result<Vec<Repo>, StoreError> {
-        let mut found = Vec::new();
-        for owner in disk::entries(&self.root().join(kind.plural()))? {
-            for dir in disk::entries(&owner)? {
-                if let Ok(id) = RepoId::new(disk::name_of(&owner), disk::name_of(&dir)) {
-                    found.push(Repo { kind, id });
-                }
+        let root = self.root().join(kind.plural());
+        let mut dirs = Vec::new();
+        if self.bucket.is_some() {
+            let records = self.records_in(&root)?.into_iter();
+            let of_repo = |record: Record| {
+                record.path.parent().filter(|dir| repo_file(dir) == record.path).map(Path::to_owned)
+            };
+            dirs.extend(records.filter_map(of_repo));
+        } else {
+            for owner in disk::entries(&root)? {
+                dirs.extend(disk::entries(&owner)?);
             }
         }
-        Ok(found)
+        let repo = |dir: &PathBuf| {
+            let owner = disk::name_of(dir.parent()?);
+            Some(Repo { kind, id: RepoId::new(owner, disk::name_of(dir)).ok()? })
+        };
+        Ok(dirs.iter().filter_map(repo).collect())
     }
 
     pub(super) fn read_repo(&self, repo: &Repo) -> Result<RepoFile, StoreError> {
+        self.read_version(repo).map(|(file, _)| file)
+    }
+
+    fn read_version(&self, repo: &Repo) -> Result<(RepoFile, Option<Version>), StoreError> {
         let path = repo_file(&self.repo_dir(repo));
-        disk::read_json(&path, MAX_REPO_JSON_BYTES)?.ok_or_else(|| StoreError::NoRepo(repo.clone()))
+        self.read_record(&path, MAX_REPO_JSON_BYTES)?.ok_or_else(|| StoreError::NoRepo(repo.clone()))
     }
 
     /// Opens a repository to change it.
     pub(super) fn open_repo(&self, repo: &Repo) -> Result<OpenRepo, StoreError> {
         let shared = self.lock_shared()?;
         let dir = self.repo_dir(repo);
-        if !dir.is_dir() {
+        if self.bucket.is_some() {
+            // of it, the lock alone is here
+            self.read_repo(repo)?;
+            std::fs::create_dir_all(&dir).map_err(StoreError::at(&dir))?;
+        } else if !dir.is_dir() {
             return Err(StoreError::NoRepo(repo.clone()));
         }
         let own = Lock::exclusive(&dir.join("lock"))?;
-        Ok(OpenRepo { file: self.read_repo(repo)?, path: repo_file(&dir), shared, _own: own })
+        let (file, version) = self.read_version(repo)?;
+        Ok(OpenRepo { file, repo: repo.clone(), path: repo_file(&dir), version, shared, _own: own })
     }
 
     /// Says who may see a repository.
@@ -319,6 +351,15 @@ impl Store {
     pub fn remove(&self, repo: &Repo) -> Result<(), StoreError> {
         let _exclusive = self.lock_exclusive()?;
         let dir = self.repo_dir(repo);
+        if self.bucket.is_some() {
+            self.read_repo(repo)?;
+            self.remove_record(&repo_file(&dir))?;
+            // From here on it is gone. Its content goes when it is old enough: objects cannot be made to look old.
+            for record in self.records_in(&dir)? {
+                self.remove_record(&record.path)?;
+            }
+            return disk::remove_dir(&dir);
+        }
         if !dir.is_dir() {
             return Err(StoreError::NoRepo(repo.clone()));
         }
@@ -338,7 +379,7 @@ impl Store {
     /// it was committed: that may be about to be committed elsewhere.
     fn release(&self, removed: &Path) {
         for path in disk::entries(&removed.join("commits")).unwrap_or_default() {
-            let Ok(Some(commit)) = read_commit_file(&path) else { continue };
+            let Ok(Some(commit)) = disk::read_json::<Commit>(&path, MAX_COMMIT_JSON_BYTES) else { continue };
             let Ok(committed) = path.metadata().and_then(|m| m.modified()) else { continue };
             for file in commit.files.values() {
                 let blob = self.blob_file(&file.sha256);

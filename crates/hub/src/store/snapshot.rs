@@ -34,6 +34,9 @@ impl Store {
         for (path, file) in &commit.files {
             let link = dir.join(path.as_str());
             let target = target(path, &file.sha256);
+            if self.bucket.is_some() {
+                self.blob_path(&file.sha256)?;
+            }
             if link.read_link().is_ok_and(|found| found == target) {
                 continue;
             }

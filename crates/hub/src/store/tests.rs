@@ -718,3 +718,77 @@ fn a_repository_has_at_most_so_many_branches_and_tags() {
     assert!(matches!(result, Err(StoreError::TooMany { .. })));
     store.tag(&repo, &"t1".parse().unwrap(), &Revision::main(), true).unwrap();
 }
+
+/// A store whose home is a bucket, as one of several machines sees it.
+fn machine(objects: &std::sync::Arc<object_store::memory::InMemory>) -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = super::bucket::Bucket::of(objects.clone(), "some/prefix", "memory").unwrap();
+    let store = Store::open_at(dir.path(), Some(std::sync::Arc::new(bucket))).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn a_bucket_is_the_home_that_several_machines_share() {
+    let objects = std::sync::Arc::default();
+    let ((_a, here), (_b, there)) = (machine(&objects), machine(&objects));
+    let repo = repo("a/b");
+    here.create(&repo, true).unwrap();
+    assert!(matches!(there.create(&repo, true), Err(StoreError::RepoExists(_))));
+    let taken = Repo::model("A/b".parse().unwrap());
+    assert!(matches!(there.create(&taken, true), Err(StoreError::Collision { .. })));
+
+    let large: Vec<u8> = (0..(20 << 20) + 5_u32).map(|n| (n % 253) as u8).collect();
+    let first = commit(&here, &repo, &[("x", b"1"), ("sub/model.safetensors", &large)]).unwrap();
+    let snapshot = there.snapshot(&repo, &there.resolve(&repo, &Revision::main()).unwrap()).unwrap();
+    assert!(std::fs::read(snapshot.join("sub/model.safetensors")).unwrap() == large);
+    assert!(there.info(&repo).unwrap().private && there.list(RepoKind::Model).unwrap().len() == 1);
+
+    // both commit, on what the other made
+    let second = commit(&there, &repo, &[("x", b"2")]).unwrap();
+    let third = commit(&here, &repo, &[("y", b"3")]).unwrap();
+    assert_eq!((second.parent, third.parent), (Some(first.id), Some(second.id)));
+    assert_eq!(there.history(&repo, &Revision::main(), 10).unwrap().len(), 3);
+    here.tag(&repo, &"v1".parse().unwrap(), &Revision::Commit(first.id), false).unwrap();
+    assert_eq!(there.resolve(&repo, &Revision::Ref("v1".parse().unwrap())).unwrap(), first);
+    assert_eq!((faults(&here), faults(&there)), (Vec::new(), Vec::new()));
+
+    // what was changed since it was read is not written over
+    let stale = here.open_repo(&repo).unwrap();
+    there.set_private(&repo, false).unwrap();
+    assert!(matches!(stale.save(&here), Err(StoreError::Conflict(_))));
+    assert!(!here.info(&repo).unwrap().private);
+
+    let download = there.partial(blob(b"downloaded")).unwrap();
+    download.write_at(b"downloaded", 0).unwrap();
+    download.record(0..10).unwrap();
+    download.finish().unwrap();
+    assert!(here.has(&Sha256Digest::of(b"downloaded")).unwrap().is_some());
+    assert_eq!(here.collect(DAY).unwrap(), super::Collected::default());
+    assert_eq!(here.collect(Duration::ZERO).unwrap().blobs, 1);
+    assert!(here.has(&Sha256Digest::of(b"downloaded")).unwrap().is_none());
+
+    there.remove(&repo).unwrap();
+    assert!(matches!(here.info(&repo), Err(StoreError::NoRepo(_))));
+    here.collect(Duration::ZERO).unwrap();
+    let left = here.bucket.as_ref().unwrap().list("").unwrap();
+    assert!(left.is_empty(), "{:?}", left.iter().map(|object| &object.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn content_that_rots_in_a_bucket_is_found() {
+    let objects = std::sync::Arc::default();
+    let (_dir, store) = machine(&objects);
+    let repo = repo("a/b");
+    store.create(&repo, false).unwrap();
+    let commit = commit(&store, &repo, &[("x", b"rotten")]).unwrap();
+    let sha256 = Sha256Digest::of(b"rotten");
+    let name = store.object_name(&store.blob_file(&sha256));
+    let bucket = store.bucket.as_ref().unwrap();
+    bucket.write(&name, b"rotteN".to_vec(), super::bucket::Condition::Any).unwrap();
+    std::fs::remove_file(store.blob_file(&sha256)).unwrap();
+    assert!(matches!(&faults(&store)[..], [Fault::Blob { .. }]));
+    assert!(matches!(store.snapshot(&repo, &commit), Err(StoreError::OtherDigest { .. })));
+    assert!(!store.blob_file(&sha256).exists());
+    assert!(store.discard_broken(&sha256).unwrap());
+    assert!(store.has(&sha256).unwrap().is_none());
+}

@@ -1,8 +1,10 @@
 //! Checking that everything is as it was stored.
 
-use super::commit::{commit_file, read_commit_file};
+use super::commit::commit_file;
+use super::records::Record;
 use super::repo::RepoFile;
-use super::{Store, disk};
+use super::{BLOBS, Store, disk};
+use crate::digest::Sha256Digester;
 use crate::name::{CommitId, FilePath, Repo, RepoKind};
 use crate::{Sha256Digest, StoreError};
 use std::collections::HashSet;
@@ -60,13 +62,39 @@ impl Store {
             blobs.extend(disk::entries(&folder)?);
         }
         let size = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
-        let (mut done, total) = (0, blobs.iter().map(size).sum());
+        let objects = self.bucket.as_ref().map_or(Ok(Vec::new()), |bucket| bucket.list(BLOBS))?;
+        let in_bucket: u64 = objects.iter().map(|object| object.bytes).sum();
+        let (mut done, total) = (0, blobs.iter().map(size).sum::<u64>() + in_bucket);
         for path in &blobs {
             faults.extend(verify_blob(path));
             done += size(path);
             progress(done, total);
         }
+        for object in &objects {
+            faults.extend(self.verify_object(&object.name, object.bytes));
+            done += object.bytes;
+            progress(done, total);
+        }
         Ok(faults)
+    }
+
+    /// What is wrong with content in the bucket.
+    fn verify_object(&self, name: &str, bytes: u64) -> Option<Fault> {
+        let bucket = self.bucket.as_ref()?;
+        let sha256 = name.rsplit('/').next()?.parse::<Sha256Digest>().ok()?;
+        let mut hash = Sha256Digester::default();
+        let mut take = |bytes: &[u8]| {
+            hash.update(bytes);
+            Ok(())
+        };
+        let reason = match bucket.download(name, bytes, &mut take) {
+            Ok(()) => match hash.finish() {
+                found if found == sha256 => return None,
+                found => format!("its content in the bucket has the digest {found}"),
+            },
+            Err(error) => error.to_string(),
+        };
+        Some(Fault::Blob { sha256, reason })
     }
 
     fn verify_repo(&self, repo: &Repo, faults: &mut Vec<Fault>) -> Result<(), StoreError> {
@@ -76,7 +104,7 @@ impl Store {
         let file = match self.read_repo(repo) {
             Ok(file) => Some(file),
             // removed since it was listed
-            Err(StoreError::NoRepo(_)) if !dir.exists() => return Ok(()),
+            Err(StoreError::NoRepo(_)) if self.bucket.is_some() || !dir.exists() => return Ok(()),
             Err(error) => {
                 record(&dir, error.to_string());
                 None
@@ -84,8 +112,8 @@ impl Store {
         };
         let mut there = HashSet::new();
         let mut commits = Vec::new();
-        for path in disk::entries(&dir.join("commits"))? {
-            match read_commit_file(&path) {
+        for Record { path, .. } in self.records_in(&dir.join("commits"))? {
+            match self.read_commit(&path) {
                 Ok(Some(commit)) => {
                     if commit.upstream.is_none() && commit.id != commit.content_id() {
                         record(&path, "it was changed since it was written".to_owned());
@@ -124,7 +152,12 @@ impl Store {
         if is_broken {
             disk::remove_file(&path)?;
         }
-        Ok(is_broken)
+        let Some(bucket) = &self.bucket else { return Ok(is_broken) };
+        let name = self.object_name(&path);
+        match bucket.size(&name)? {
+            Some(bytes) if self.verify_object(&name, bytes).is_some() => bucket.remove(&name).map(|()| true),
+            _ => Ok(is_broken),
+        }
     }
 }
 

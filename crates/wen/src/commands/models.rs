@@ -15,7 +15,8 @@ use std::time::Duration;
 
 /// What to do with the models that are stored.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Models are kept where WEN_HUB points, else in wen/hub in the user's data directory.
+#[command(after_help = "Models are kept where WEN_HUB points, else in wen/hub in the user's data directory. WEN_HUB is a \
+directory, or a bucket: s3://bucket/prefix.
 
 Examples:
   wen models
