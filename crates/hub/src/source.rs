@@ -135,7 +135,7 @@ fn as_path(text: &str) -> Option<Result<PathBuf, SourceError>> {
     let ends = [".gguf", ".safetensors"].iter().any(|end| text.ends_with(end));
     // behind `:` it is a file of a repository
     let is_path = text.is_empty() || starts || (ends && !text.contains(':')) || text == "." || text == "..";
-    is_path.then(|| Err(SourceError::NoPath(path)))
+    is_path.then_some(Err(SourceError::NoPath(path)))
 }
 
 impl HubSource {

@@ -357,7 +357,9 @@ fn commits_that_nothing_leads_to_are_collected_when_old() {
         let id = Some(CommitId(GitDigest::from_bytes([id; 20])));
         let upstream = upstream.clone();
         let (message, author, time) = (String::new(), String::new(), None);
-        store.mirror(&repo, Mirrored { id, branch, upstream, message, author, time, files }).unwrap()
+        store
+            .mirror(&repo, Mirrored { id, branch, upstream, message, author, time, files })
+            .unwrap()
     };
     let first = pull(1, b"first", Some(main()));
     store.snapshot(&repo, &first).unwrap();
@@ -397,18 +399,18 @@ fn files_of_one_pulled_commit_come_together() {
     let (_dir, store) = store();
     let repo = repo("Qwen/Small");
     let upstream = Upstream { hub: "hf".to_owned(), repo: repo.id.clone() };
-    let id = Some(CommitId(GitDigest::from_bytes([7; 20])));
+    let id = CommitId(GitDigest::from_bytes([7; 20]));
     let pull = |file: &str, content: &[u8], upstream: &Upstream| {
         let sha256 = store.put(&mut &content[..]).unwrap().sha256;
         let files = BTreeMap::from([(path(file), MirroredFile { sha256, lfs: false })]);
         let (branch, upstream) = (Some(main()), upstream.clone());
         let (message, author, time) = ("theirs".to_owned(), "they".to_owned(), Some(1_700_000_000));
-        store.mirror(&repo, Mirrored { id, branch, upstream, message, author, time, files })
+        store.mirror(&repo, Mirrored { id: Some(id), branch, upstream, message, author, time, files })
     };
     let first = pull("config.json", b"{}", &upstream).unwrap();
     let snapshot = store.snapshot(&repo, &first).unwrap();
     let both = pull("x.gguf", b"weights", &upstream).unwrap();
-    assert_eq!((both.id, both.files.len(), both.time), (id.unwrap(), 2, 1_700_000_000));
+    assert_eq!((both.id, both.files.len(), both.time), (id, 2, 1_700_000_000));
     assert_eq!(store.snapshot(&repo, &both).unwrap(), snapshot);
     assert!(snapshot.join("config.json").exists() && snapshot.join("x.gguf").exists());
     assert!(matches!(pull("x.gguf", b"changed", &upstream), Err(StoreError::Changed { .. })));

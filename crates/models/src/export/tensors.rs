@@ -77,7 +77,7 @@ impl Order {
     }
 
     /// On from there.
-    fn from_half(self) -> Order {
+    fn onward(self) -> Order {
         Order { from: RopeLayout::Half, ..self }
     }
 }
@@ -236,7 +236,7 @@ impl Outgoing<'_> {
                 for lora in &self.adapters {
                     merged = Weight::from_f32(lora.merged(pool, &merged), rows, cols);
                 }
-                self.write_rows(&merged, self.order.map(Order::from_half), pool, sink)
+                self.write_rows(&merged, self.order.map(Order::onward), pool, sink)
             }
         }
     }
