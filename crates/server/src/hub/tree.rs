@@ -12,9 +12,9 @@ pub enum Entry<'a> {
     Folder(&'a str),
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     /// The path in the repository.
-    pub fn path(&self) -> &str {
+    pub fn path(&self) -> &'a str {
         match self {
             Entry::File(path, _) => path.as_str(),
             Entry::Folder(path) => path,

@@ -351,8 +351,11 @@ mod tests {
         let send = async |method: &str, part: u64, body: &'static str| {
             let grant = Grant { blob, expires: u64::MAX, part_bytes: 4, part };
             let address = hub.signer.address("", &grant);
-            let request =
-                Request::builder().method(method).uri(address).body(body.into()).expect("a request");
+            let request = Request::builder()
+                .method(method)
+                .uri(address)
+                .body(axum::body::Body::from(body))
+                .expect("a request");
             let response = routes.clone().oneshot(request).await.expect("an answer");
             (response.status().as_u16(), response.headers().get(header::ETAG).is_some())
         };
