@@ -1,4 +1,4 @@
-//! `wen serve`: models over HTTP.
+//! `wen serve`: models over HTTP, and a hub that keeps them.
 
 use crate::exit::{Exit, Usage};
 use crate::sizes::{self, SizeArgs, Wishes};
@@ -6,9 +6,10 @@ use crate::{loading, output};
 use anyhow::Context;
 use clap::ValueEnum;
 use engine::{AdapterNameError, EngineOptions, Speculation};
+use hub::Store;
 use models::model::model_name;
 use models::{Model, ModelKind};
-use server::{ServedModel, Server, ServerOptions};
+use server::{HubOptions, ServedModel, Server, ServerOptions};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +27,13 @@ const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
   wen serve --model Qwen/Qwen3-0.6B
   wen serve --model qwen=Qwen3-8B-Q4_K_M.gguf --model models/Qwen3-Embedding-0.6B --port 9000
   wen serve --model models/Qwen3-0.6B --adapter sql=out/adapter --adapter-dir adapters
-  WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0")]
+  WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0
+  WEN_API_KEY=sk-secret wen serve --host 0.0.0.0 --hub /srv/hub    # the hub alone
+  HF_ENDPOINT=http://localhost:8000 HF_TOKEN=sk-secret hf upload my-model ./my-model")]
 pub struct Args {
     /// A model, and before = the name that requests use [default name: the last part of the path]; several are
-    /// allowed, and several names for one path
-    #[arg(long = "model", value_name = "[NAME=]MODEL", required = true)]
+    /// allowed, and several names for one path. Without one, this is a hub only
+    #[arg(long = "model", value_name = "[NAME=]MODEL")]
     models: Vec<String>,
     /// An adapter (a PEFT directory) with its name: requests ask for the model MODEL:NAME. Several are allowed, also in
     /// one batch; MODEL is needed where several are served
@@ -39,6 +42,16 @@ pub struct Args {
     /// Let clients load adapters from this directory, and unload them, while the server runs [default: they can't]
     #[arg(long, value_name = "DIR")]
     adapter_dir: Option<PathBuf>,
+    /// The directory whose models and datasets clients of Hugging Face and ModelScope can list, download and upload
+    /// [default: the store that `wen models` shows]
+    #[arg(long, value_name = "DIR")]
+    hub: Option<PathBuf>,
+    /// Be no hub
+    #[arg(long, conflicts_with_all = ["hub", "hub_public"])]
+    no_hub: bool,
+    /// Let clients without a key read what is public in the hub, where keys are set
+    #[arg(long)]
+    hub_public: bool,
     /// The address to listen on; 0.0.0.0 is all of them
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -99,6 +112,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for model in &mut named {
         model.path = loading::locate(&model.path)?;
     }
+    let hub = open_hub(&args)?;
+    if named.is_empty() && hub.is_none() {
+        return Err(Usage("there is neither a model nor a hub to serve; give --model".to_owned()).into());
+    }
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
@@ -112,6 +129,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.api_keys = keys;
     options.allowed_hosts = args.allowed_hosts;
     options.adapter_dir = args.adapter_dir;
+    options.hub = hub.clone();
     let with_key = !options.api_keys.is_empty();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(HTTP_THREADS).enable_all().build()?;
@@ -120,11 +138,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         models.iter().chain(&draft).for_each(|model| loading::warm_up(model));
         let shutdown = shutdown()?;
         // whoever started it may not listen any more; it serves all the same
-        let _ = output::line(&banner(server.local_addr(), &served, with_key));
+        let _ = output::line(&banner(server.local_addr(), &served, hub.as_ref(), with_key));
         server.run(shutdown).await?;
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// The hub to be: none where the default store cannot be and nobody has asked for it.
+fn open_hub(args: &Args) -> anyhow::Result<Option<HubOptions>> {
+    if args.no_hub {
+        return Ok(None);
+    }
+    let opened = match &args.hub {
+        Some(root) => Store::open(root),
+        None => Store::default_root().and_then(|root| Store::open(&root)),
+    };
+    match opened {
+        Ok(store) => Ok(Some(HubOptions { store, anonymous: args.hub_public })),
+        Err(error) if args.hub.is_some() || args.hub_public || args.models.is_empty() => Err(error.into()),
+        Err(error) => {
+            tracing::warn!("this is no hub: {error}");
+            Ok(None)
+        }
+    }
 }
 
 fn start_log(format: LogFormat) -> anyhow::Result<()> {
@@ -286,7 +323,12 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
 }
 
 /// What is served where, and a command to try it.
-fn banner(address: SocketAddr, served: &[ServedModel], with_key: bool) -> String {
+fn banner(
+    address: SocketAddr,
+    served: &[ServedModel],
+    hub: Option<&HubOptions>,
+    with_key: bool,
+) -> String {
     let mut text = format!("wen {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
     for model in served {
         let names: Vec<&str> = std::iter::once(&model.id).chain(&model.aliases).map(String::as_str).collect();
@@ -304,12 +346,18 @@ fn banner(address: SocketAddr, served: &[ServedModel], with_key: bool) -> String
             ));
         }
     }
+    if let Some(hub) = hub {
+        text.push_str(&format!("  a hub of what is in {}\n", hub.store.root().display()));
+    }
     if let Some(model) = served.first() {
         let key = if with_key { " \\\n    -H \"Authorization: Bearer $WEN_API_KEY\"" } else { "" };
         let (path, body) = example(model.engine.model().kind, &model.id);
         text.push_str(&format!(
             "try:\n  curl http://{address}{path} -H 'Content-Type: application/json'{key} \\\n    -d '{body}'"
         ));
+    } else {
+        let key = if with_key { " HF_TOKEN=$WEN_API_KEY" } else { "" };
+        text.push_str(&format!("try:\n  HF_ENDPOINT=http://{address}{key} hf upload my-model DIR"));
     }
     text
 }

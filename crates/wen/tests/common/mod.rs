@@ -22,6 +22,8 @@ pub fn command(arguments: &[&str]) -> Command {
     for name in ["WEN_API_KEY", "WEN_LOG", "WEN_ISA", "WEN_HUB", "WEN_DEFAULT_HUB", "NO_COLOR"] {
         command.env_remove(name);
     }
+    // nobody's own models
+    command.env("WEN_HUB", concat!(env!("CARGO_TARGET_TMPDIR"), "/hub"));
     command
 }
 
