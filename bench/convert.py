@@ -2,8 +2,8 @@
 
     python3 bench/convert.py [MODEL ...] [--wen target/release/wen]
 
-Each model goes to a GGUF file in F32, from which llama.cpp has to answer with the 24 greedy tokens that Wen computes from it,
-and to q8_0, q4_0 and q4_k, which llama.cpp has to load; the F32 file goes back to a directory, of which transformers has to
+Each model goes to a GGUF file in F32, from which llama.cpp has to answer with the 24 greedy tokens that Wen computes from
+it, and to q8_0, q4_0 and q4_k, which llama.cpp has to load; the F32 file goes back to a directory, of which transformers has to
 compute what it computes of the first one. Without models it takes the checkpoints in tests/data/parity, and those in
 WEN_PARITY_DIR. Builds or finds both peers as compare.py does.
 """
@@ -83,7 +83,7 @@ def check(model: Path, room: Path, wen: Path, interpreter: str) -> int:
     back = convert(file, "back")
     quantized = {name: convert(model, f"{name}.gguf", "--type", name) for name in ("q8_0", "q4_0", "q4_k")}
     ours = greedy(wen, file)
-    theirs, ids = llama_answer(file)
+    theirs, ids = llama_answer(file, ANSWER)
     wen_ids = [int(i) for i in run([str(wen), "tokenize", str(file), TEXT, "--ids"]).split(",")]
     numbers = ",".join(map(str, PROMPT))
     script = str(cache.BENCH / "peers" / "transformers_greedy.py")
@@ -99,8 +99,8 @@ def check(model: Path, room: Path, wen: Path, interpreter: str) -> int:
         "its ids, prompt and end tokens are the first model's": (text_before, text_after),
     }
     for name, path in quantized.items():
-        answer, _ = llama_answer(path)
-        results[f"llama.cpp answers from {name}"] = (ANSWER, len(answer))
+        answer, _ = llama_answer(path, 1)
+        results[f"llama.cpp answers from {name}"] = (1, len(answer))
     for what, (expected, found) in results.items():
         print(f"{'ok  ' if expected == found else 'FAIL'} {model.name}: {what}", flush=True)
         if expected != found:
@@ -128,15 +128,22 @@ def last_logits(file: bytes) -> tuple[float, ...]:
     return struct.unpack_from(f"<{vocab}f", file, 8 + length + head["data_offsets"][1] - 4 * vocab)
 
 
-def llama_answer(model: Path) -> tuple[list[int], list[int]]:
-    """Greedy tokens, end tokens ignored, and the ids of the text. Keys and values are kept in float32."""
+def llama_answer(model: Path, tokens: int) -> tuple[list[int], list[int]]:
+    """Greedy tokens and the ids of the text. Keys and values are kept in float32.
+
+    They are asked for one by one: llama.cpp ends an answer at more tokens than the model's own end tokens, and leaves all of
+    these out where it is told to go on.
+    """
     program = [str(llama_cpp.BUILD / "bin" / "llama-server"), "-m", str(model), "--offline", "--no-warmup"]
     exact = ["-ctk", "f32", "-ctv", "f32", "-fa", "off", "-np", "1", "-c", "256"]
     with serve([*program, *exact], "/health") as server:
-        sampling = {"n_predict": ANSWER, "temperature": 0, "samplers": ["top_k"], "top_k": 1, "ignore_eos": True}
-        answer = ask(server.port, "/completion", {"prompt": PROMPT, "return_tokens": True, **sampling})
+        sampling = {"temperature": 0, "samplers": ["top_k"], "top_k": 1}
+        answer: list[int] = []
+        for _ in range(tokens):
+            asked = {"prompt": PROMPT + answer, "n_predict": 1, "return_tokens": True, **sampling}
+            answer += ask(server.port, "/completion", asked)["tokens"]
         ids = ask(server.port, "/tokenize", {"content": TEXT, "add_special": False, "parse_special": False})
-    return answer["tokens"], ids["tokens"]
+    return answer, ids["tokens"]
 
 
 def ask(port: int, path: str, body: dict) -> dict:
