@@ -25,7 +25,9 @@ pub enum StoreError {
     )]
     Full(PathBuf),
     /// A request to the bucket that failed.
-    #[error("{place}: {reason}; see that the bucket can be reached, and AWS_ENDPOINT, AWS_REGION and the keys")]
+    #[error(
+        "{place}: {reason}; see that the bucket can be reached, and AWS_ENDPOINT, AWS_REGION and the keys"
+    )]
     Bucket {
         /// Which object.
         place: String,

@@ -357,9 +357,7 @@ fn commits_that_nothing_leads_to_are_collected_when_old() {
         let id = Some(CommitId(GitDigest::from_bytes([id; 20])));
         let upstream = upstream.clone();
         let (message, author, time) = (String::new(), String::new(), None);
-        store
-            .mirror(&repo, Mirrored { id, branch, upstream, message, author, time, files })
-            .unwrap()
+        store.mirror(&repo, Mirrored { id, branch, upstream, message, author, time, files }).unwrap()
     };
     let first = pull(1, b"first", Some(main()));
     store.snapshot(&repo, &first).unwrap();
