@@ -74,7 +74,7 @@ impl Hub {
             timeouts,
             body_bytes,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
-            signer: upload::Signer::new(),
+            signer: upload::Signer::random(),
         }
     }
 

@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    fn paths(entries: Option<Vec<Entry>>) -> Option<Vec<&str>> {
+    fn paths(entries: Option<Vec<Entry<'_>>>) -> Option<Vec<&str>> {
         entries.map(|entries| entries.iter().map(Entry::path).collect())
     }
 

@@ -71,7 +71,7 @@ pub struct Signer(Hmac<Sha256>);
 
 impl Signer {
     /// One with a key of its own.
-    pub fn new() -> Signer {
+    pub fn random() -> Signer {
         let random = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
         Signer(Hmac::new_from_slice(&random).unwrap_or_else(|_| unreachable!("keys may have any length")))
     }
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_address_is_good_as_it_was_given_and_for_its_time() {
-        let signer = Signer::new();
+        let signer = Signer::random();
         let address = signer.address("http://hub", &grant());
         let (sha256, query) = parts(&address);
         let check =
@@ -324,7 +324,7 @@ mod tests {
             let forged = query.replacen(from, to, 1);
             assert_eq!(check(sha256, &forged, 0), Err(HubError::NoGrant), "{forged}");
         }
-        let stranger = Signer::new();
+        let stranger = Signer::random();
         assert_eq!(stranger.check(sha256, &Fields::parse(query.as_bytes()), 0), Err(HubError::NoGrant));
     }
 
