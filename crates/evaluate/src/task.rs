@@ -8,11 +8,12 @@ use crate::limits::{MAX_CASES, MAX_FAULTS_IN_MESSAGE, MAX_LINE_BYTES, MAX_TASK_B
 use crate::normalize::Normalize;
 use crate::score::text::pattern;
 use case::Line;
+use models::lines::Lines;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -286,25 +287,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&mut self, path: &Path) -> Result<(), TaskError> {
         let failed = |source| TaskError::File { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
-        let mut bytes = Vec::new();
-        for line in 1.. {
-            bytes.clear();
-            let read =
-                (&mut file).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut bytes).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            let place = Place { path: path.to_owned(), line };
-            if read > MAX_LINE_BYTES {
+        let mut lines = Lines::open(path, MAX_LINE_BYTES).map_err(failed)?;
+        while let Some(line) = lines.next_line().map_err(failed)? {
+            let place = Place { path: path.to_owned(), line: line.number };
+            let Some(bytes) = line.bytes else {
                 self.fault(place, Fault::TooLong);
-                // what follows on this line would be taken for lines
-                break;
-            }
+                continue;
+            };
             if bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            if let Err(fault) = self.add(&bytes) {
+            if let Err(fault) = self.add(bytes) {
                 self.fault(place, fault);
             }
         }

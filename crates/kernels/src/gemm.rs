@@ -169,7 +169,15 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
     for from in (0..a.cols).step_by(K_BLOCK) {
         let k = from..(from + K_BLOCK).min(a.cols);
         panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
-        unpack_rows(&|row, values| b.copy_row(row, values), 0..k.len(), &k, n, &Parts::new(&mut panels));
+        if b.col_stride == 1 {
+            unpack_rows(&|row, values| b.copy_row(row, values), 0..k.len(), &k, n, &Parts::new(&mut panels));
+        } else {
+            for (panel, to) in panels.chunks_exact_mut(width * k.len()).enumerate() {
+                let columns = panel * width..((panel + 1) * width).min(n);
+                let columns = columns.map(|column| &b.values[column * b.col_stride + k.start..][..k.len()]);
+                columns.enumerate().for_each(|(i, values)| put_column(values, i, width, to));
+            }
+        }
         let block = Block { a, k, panels: &panels, first: 0, n, sum: Sum::Add };
         for row in (0..a.rows).step_by(M_BLOCK) {
             tiles(&block, row..(row + M_BLOCK).min(a.rows), 0..n, &out);
@@ -274,12 +282,14 @@ fn turn(weight: Matrix<'_>, rows: Range<usize>, k: &Range<usize>, width: usize, 
     let bytes = bytes(k.start)..bytes(k.end);
     for (column, i) in rows.clone().enumerate() {
         decode_row(weight.dtype(), &weight.row(i)[bytes.clone()], &mut row);
-        panel[column..].iter_mut().step_by(width).zip(&row).for_each(|(to, value)| *to = *value);
-    }
-    for column in rows.len()..width {
-        panel[column..].iter_mut().step_by(width).for_each(|to| *to = 0.0);
+        put_column(&row, column, width, panel);
     }
     SCRATCH.set((row, a));
+}
+
+/// Writes `values` as a column of a panel `[k, width]`. What a panel has beyond the last column is never looked at.
+fn put_column(values: &[f32], column: usize, width: usize, panel: &mut [f32]) {
+    panel[column..].iter_mut().step_by(width).zip(values).for_each(|(to, value)| *to = *value);
 }
 
 /// A block of the sum: columns `k` of `a` with the unpacked rows `k` of `b`.

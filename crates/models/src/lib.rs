@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod export;
 pub mod limits;
+pub mod lines;
 pub mod model;
 pub mod packing;
 pub mod tokenizer;

@@ -18,6 +18,7 @@ use crate::{Quantization, packing};
 use kernels::Pool;
 use nn::Bytes;
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -125,6 +126,12 @@ impl Model {
             self.packed = packed;
         }
         Ok(())
+    }
+
+    /// Prepares the matrices of 8 bits for integer products in backward passes, which takes their memory a second time.
+    pub fn add_transposes(&mut self, pool: &Pool) {
+        let added = self.lm.pack(|matrices| Ok::<u64, Infallible>(packing::add_transposes(matrices, pool)));
+        self.weight_bytes += added.unwrap_or_else(|never| match never {});
     }
 
     /// Checks that this is the model that `adapter` was made for, where its configuration tells that model's files. The first

@@ -13,7 +13,7 @@ use memmap2::MmapMut;
 use nn::{Bytes, DType, Weight, WeightFormat};
 use packed_file::{Header, PackedFile};
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Which weights are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,6 +94,48 @@ pub fn pack(
     place(matrices, &bytes, &header);
     checkpoint.forget_pages();
     Ok(Some(bytes))
+}
+
+/// Puts a packed transpose beside each matrix of 8 bits, for the integer products of a backward pass. Returns their bytes.
+/// Matrices of fewer bits were packed to save memory, and stay alone.
+pub fn add_transposes(matrices: &mut [Matrix<'_>], pool: &Pool) -> u64 {
+    let mut bytes = 0;
+    for matrix in matrices {
+        if matrix.weight.format() == WeightFormat::Packed(PackedType::Int8) {
+            let transpose = transposed(matrix.weight, pool);
+            bytes += transpose.byte_len() as u64;
+            *matrix.weight = matrix.weight.clone().with_transpose(transpose);
+        }
+    }
+    bytes
+}
+
+/// The transpose of a packed matrix, in 8 bits.
+fn transposed(weight: &Weight, pool: &Pool) -> Weight {
+    let (rows, cols, packed) = (weight.cols(), weight.rows(), PackedType::Int8);
+    let mut bytes = vec![0; packed.matrix_bytes(rows, cols).unwrap_or(0)];
+    let tile_bytes = packed.tile_bytes(cols).unwrap_or(0).max(1);
+    // those that share a group of the weight's columns
+    let parts: Vec<Mutex<&mut [u8]>> = bytes.chunks_mut(GROUP / TILE * tile_bytes).map(Mutex::new).collect();
+    pool.run(parts.len(), &|task| {
+        let from = task * GROUP;
+        let count = GROUP.min(rows - from);
+        let (mut values, mut row) = (vec![0.0; count * cols], [0.0; GROUP]);
+        for col in 0..cols {
+            weight.decode_packed(col, from, &mut row[..count]);
+            values[col..].iter_mut().step_by(cols).zip(row).for_each(|(to, value)| *to = value);
+        }
+        let mut tiles = parts[task].lock().unwrap_or_else(|e| e.into_inner());
+        for (values, tile) in values.chunks(TILE * cols).zip(tiles.chunks_exact_mut(tile_bytes)) {
+            quantize_outputs(packed, values, cols, tile);
+        }
+    });
+    drop(parts);
+    let range = 0..bytes.len();
+    match Weight::packed(Arc::new(bytes), range, packed, rows, cols) {
+        Ok(weight) => weight,
+        Err(error) => unreachable!("the bytes are as many as the shape needs: {error}"),
+    }
 }
 
 /// Points the matrices into packed bytes.

@@ -61,6 +61,32 @@ fn a_second_start_takes_the_copy_of_the_first() {
 }
 
 #[test]
+fn a_transpose_holds_the_values_of_its_matrix() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = Pool::new(2);
+    let mut model = Model::open(&copy(&dir.path().join("model"))).unwrap();
+    model.add_transposes(&pool);
+    assert!(model.lm.head().transpose().is_none(), "only what is packed gets one");
+    model.pack(Quantization::Int8, &pool, &mut |_, _| {}).unwrap();
+    let before = model.weight_bytes;
+    model.add_transposes(&pool);
+    assert!((before * 19 / 10..before * 22 / 10).contains(&model.weight_bytes), "{}", model.weight_bytes);
+
+    let head = model.lm.head();
+    let transpose = head.transpose().unwrap();
+    assert_eq!((transpose.rows(), transpose.cols()), (head.cols(), head.rows()));
+    let (values, turned) = (head.to_f32(), transpose.to_f32());
+    let (mut error, mut power) = (0.0f64, 0.0f64);
+    for (row, values) in values.chunks_exact(head.cols()).enumerate() {
+        for (value, turned) in values.iter().zip(turned[row..].iter().step_by(head.rows())) {
+            error += f64::from(value - turned).powi(2);
+            power += f64::from(*value).powi(2);
+        }
+    }
+    assert!((error / power).sqrt() < 0.01, "{}", (error / power).sqrt());
+}
+
+#[test]
 fn a_copy_that_is_not_whole_and_right_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let model = copy(&dir.path().join("model"));

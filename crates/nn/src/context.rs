@@ -64,7 +64,7 @@ impl Context {
     pub(crate) fn leaf(&self, x: &Tensor) -> Tensor {
         let mut leaf = x.clone();
         if leaf.take_node().is_some() {
-            self.record(&mut leaf, |pass, dx| pass.leaf = Some(dx.clone()));
+            self.record(&mut leaf, |pass, dx| pass.leaf = Some(dx));
         }
         leaf
     }
@@ -96,7 +96,7 @@ impl Context {
     pub(crate) fn record(
         &self,
         out: &mut Tensor,
-        backward: impl FnOnce(&mut Pass<'_>, &Tensor) + Send + 'static,
+        backward: impl FnOnce(&mut Pass<'_>, Tensor) + Send + 'static,
     ) {
         let recorder = self.recorder.as_ref().expect("only a context that records is asked to");
         let mut tape = recorder.tape.lock().unwrap_or_else(|e| e.into_inner());

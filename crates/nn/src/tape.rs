@@ -17,7 +17,7 @@ pub(crate) struct NodeId(NonZeroU32);
 pub struct ParameterId(pub usize);
 
 /// Turns the gradient of a step's result into those of its inputs.
-type StepBackward = Box<dyn FnOnce(&mut Pass<'_>, &Tensor) + Send>;
+type StepBackward = Box<dyn FnOnce(&mut Pass<'_>, Tensor) + Send>;
 
 /// The steps of a forward pass, in order.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Tape {
         }
         for (node, backward) in self.steps.into_iter().rev() {
             if let Some(gradient) = pass.nodes[index(node)].take() {
-                backward(&mut pass, &gradient);
+                backward(&mut pass, gradient);
             }
         }
         pass.leaf
@@ -79,10 +79,14 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What there is of a tensor's gradient so far, to be added to and [`put`](Self::put) back; zeros at first.
+    /// What there is of a tensor's gradient so far, to be added to and [`put`](Self::put) back.
+    pub(crate) fn sum(&mut self, node: Option<NodeId>) -> Option<Tensor> {
+        node.and_then(|node| self.nodes[index(node)].take())
+    }
+
+    /// [`Self::sum`], and zeros where there is nothing.
     pub(crate) fn take(&mut self, node: Option<NodeId>, rows: usize, cols: usize) -> Tensor {
-        let sum = node.and_then(|node| self.nodes[index(node)].take());
-        sum.unwrap_or_else(|| {
+        self.sum(node).unwrap_or_else(|| {
             let mut zeros = self.cx.uninit(rows, cols);
             zeros.values_mut().fill(0.0);
             zeros

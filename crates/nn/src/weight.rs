@@ -4,7 +4,7 @@ use crate::tape::ParameterId;
 use kernels::DType;
 use kernels::dtype::f32_bytes;
 use kernels::matmul::{Matrix, decode_row};
-use kernels::packed::{PackedMatrix, PackedType, TILE};
+use kernels::packed::{GROUP, PackedMatrix, PackedType, TILE};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +20,7 @@ pub struct Weight {
     cols: usize,
     source: Option<Arc<dyn MatrixSource>>,
     parameter: Option<ParameterId>,
+    transpose: Option<Arc<Weight>>,
 }
 
 /// Where the values of a weight are.
@@ -210,6 +211,7 @@ impl Weight {
             cols,
             source: None,
             parameter: None,
+            transpose: None,
         })
     }
 
@@ -218,7 +220,7 @@ impl Weight {
         let range = 0..rows * cols * size_of::<f32>();
         let bytes = Arc::new(Decoded { source: source.clone(), rows, cols, bytes: OnceLock::new() });
         let (storage, format) = (Storage::Bytes(bytes, range), WeightFormat::Rows(DType::F32));
-        Weight { storage, format, rows, cols, source: Some(source), parameter: None }
+        Weight { storage, format, rows, cols, source: Some(source), parameter: None, transpose: None }
     }
 
     /// A float32 matrix that owns its values.
@@ -229,7 +231,7 @@ impl Weight {
         let values = values.into();
         assert_eq!(values.len(), rows * cols);
         let (storage, format) = (Storage::Values(Arc::new(values)), WeightFormat::Rows(DType::F32));
-        Weight { storage, format, rows, cols, source: None, parameter: None }
+        Weight { storage, format, rows, cols, source: None, parameter: None, transpose: None }
     }
 
     /// The matrix in float32 as parameter `id` of a training run.
@@ -238,12 +240,31 @@ impl Weight {
             Storage::Values(_) => self.clone(),
             Storage::Bytes(..) => Weight::from_f32(self.to_f32(), self.rows, self.cols),
         };
-        Weight { parameter: Some(id), ..weight }
+        Weight { parameter: Some(id), transpose: None, ..weight }
     }
 
     /// Which parameter it is, if it is trained.
     pub fn parameter(&self) -> Option<ParameterId> {
         self.parameter
+    }
+
+    /// The weight with its transpose `[cols, rows]` beside it, for the products with gradients: they go along the rows, which
+    /// no packed weight has together.
+    ///
+    /// # Panics
+    /// When its shape is another.
+    pub fn with_transpose(self, transpose: Weight) -> Weight {
+        assert_eq!(
+            (transpose.rows, transpose.cols),
+            (self.cols, self.rows),
+            "rows and columns are exchanged"
+        );
+        Weight { transpose: Some(Arc::new(transpose)), ..self }
+    }
+
+    /// The transpose, where there is one.
+    pub fn transpose(&self) -> Option<&Weight> {
+        self.transpose.as_deref()
     }
 
     /// The values, writable, of a matrix that owns them ([`Self::from_f32`], [`Self::trainable`]); copied first when
@@ -320,6 +341,16 @@ impl Weight {
             Stored::Rows(matrix) => decode_row(matrix.dtype(), matrix.row(row), out),
             Stored::Packed(matrix) => matrix.decode_row(row, out),
         }
+    }
+
+    /// Decodes column `from` and those after it of row `row`, as many as `out` has, of a packed matrix.
+    ///
+    /// # Panics
+    /// When it is not packed, has no such values, or `from` is not where a group of [`GROUP`] begins.
+    pub fn decode_packed(&self, row: usize, from: usize, out: &mut [f32]) {
+        let Stored::Packed(matrix) = self.stored() else { panic!("{} is not packed", self.format.name()) };
+        assert!(from.is_multiple_of(GROUP), "column {from} begins no group");
+        matrix.decode_groups(row, from / GROUP, out);
     }
 
     /// Decodes these rows into float32, exactly. Those of a source are not kept.

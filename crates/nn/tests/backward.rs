@@ -1,6 +1,7 @@
 //! Each operation's backward gives the derivatives that central differences give.
 
 use kernels::attention::AttentionShape;
+use kernels::packed::{TILE, quantize_outputs};
 use nn::ops::{self, Lora, RopeLayout};
 use nn::{Batch, Context, DType, Gradients, KvCache, KvCacheShape, PackedType, ParameterId};
 use nn::{Tensor, Vector, Weight};
@@ -183,6 +184,39 @@ fn frozen_weights_of_every_format_pass_gradients_on() {
                 assert!((f64::from(*found) - sum).abs() <= 1e-5 * size + 1e-30, "{name}: {found} for {sum}");
             }
         }
+    }
+}
+
+/// `values [rows, cols]` in 8 bits.
+fn int8(values: &[f32], rows: usize, cols: usize) -> Weight {
+    let packed = PackedType::Int8;
+    let mut bytes = vec![0; packed.matrix_bytes(rows, cols).unwrap()];
+    let tiles = bytes.chunks_exact_mut(packed.tile_bytes(cols).unwrap());
+    for (values, tile) in values.chunks(TILE * cols).zip(tiles) {
+        quantize_outputs(packed, values, cols, tile);
+    }
+    let range = 0..bytes.len();
+    Weight::packed(Arc::new(bytes), range, packed, rows, cols).unwrap()
+}
+
+#[test]
+fn a_transpose_in_8_bits_passes_gradients_on_up_to_its_rounding() {
+    for (rows, cols, n) in [(21, 40, 5), (64, 33, 1), (100, 256, 9)] {
+        let values = Random(5).floats(rows * cols);
+        let turned: Vec<f32> = (0..cols).flat_map(|c| values[c..].iter().step_by(cols).copied()).collect();
+        let weight = int8(&values, rows, cols).with_transpose(int8(&turned, cols, rows));
+        let (found, dy) = input_gradient(&weight, n);
+        let (mut error, mut power) = (0.0f64, 0.0f64);
+        for (found, dy) in found.chunks_exact(cols).zip(dy.chunks_exact(rows)) {
+            for (c, found) in found.iter().enumerate() {
+                let products = dy.iter().zip(values[c..].iter().step_by(cols));
+                let sum: f64 = products.map(|(d, w)| f64::from(*d) * f64::from(*w)).sum();
+                error += (f64::from(*found) - sum).powi(2);
+                power += sum * sum;
+            }
+        }
+        let relative = (error / power).sqrt();
+        assert!((1e-6..0.015).contains(&relative), "[{rows}, {cols}]: {relative}");
     }
 }
 

@@ -240,6 +240,9 @@ pub struct OptimizerSettings {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
+    /// What is added to the root of the second moment: gradients much smaller than it hardly move a parameter. The vectors of
+    /// tokens that are rare in the data feel such gradients in nearly every step, all in the same direction.
+    pub eps: f64,
     /// Decay of Muon's momentum.
     pub momentum: f64,
     /// Longest gradient; longer ones are shortened to it. 0 leaves them.
@@ -371,6 +374,7 @@ impl Default for OptimizerSettings {
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
+            eps: 1e-8,
             momentum: 0.95,
             max_norm: 1.0,
         }
@@ -511,6 +515,10 @@ impl Recipe {
         ];
         if let Some((key, found)) = shares.into_iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
             return Err(RecipeError::Value { key, found: found.to_string(), expected: "from 0 to below 1" });
+        }
+        if !(o.eps.is_finite() && o.eps > 0.0) {
+            let (key, expected) = ("optimizer.eps", "a small number above 0, like 1e-8");
+            return Err(RecipeError::Value { key, found: o.eps.to_string(), expected });
         }
         let sizes = [
             ("optimizer.learning_rate", o.learning_rate),

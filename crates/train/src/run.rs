@@ -430,12 +430,8 @@ impl RunError {
 /// What moves the parameters. Norms and biases do not decay.
 fn optimizer(recipe: &Recipe, parameters: &Parameters) -> Optimizer {
     let o = &recipe.optimizer;
-    let adamw = AdamW {
-        betas: (o.beta1, o.beta2),
-        weight_decay: o.weight_decay,
-        decay_vectors: false,
-        ..AdamW::default()
-    };
+    let adamw =
+        AdamW { betas: (o.beta1, o.beta2), eps: o.eps, weight_decay: o.weight_decay, decay_vectors: false };
     match o.kind {
         OptimizerKind::AdamW => Optimizer::new(adamw, parameters),
         OptimizerKind::AdamW8bit => Optimizer::eight_bit(adamw, parameters),
@@ -528,6 +524,7 @@ fn mark(
         Quantize::Int4 => Quantization::Int4,
     };
     model.pack(quantization, pool, &mut |_, _| {})?;
+    model.add_transposes(pool);
     let targets = match &m.targets[..] {
         [] => LoraTargets::AllLinear,
         targets => LoraTargets::Suffixes(targets.to_vec()),

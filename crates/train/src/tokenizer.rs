@@ -5,11 +5,11 @@
 
 use models::checkpoint::FileError;
 use models::checkpoint::writer::write_file;
+use models::lines::Lines;
 use models::tokenizer::limits::MAX_TOKENS;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::normalizers::NFC;
@@ -47,7 +47,7 @@ const CHAT_TEMPLATE: &str = include_str!("tokenizer/chat_template.jinja");
 /// Bytes of all texts together. The library counts pairs in 31 bits, and no pair can be more frequent than there are bytes.
 pub const MAX_TEXT_BYTES: u64 = (1 << 31) - 1;
 /// Bytes of a line. Longer lines are no text, and would be held in memory whole.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+const MAX_LINE_BYTES: usize = 16 << 20;
 /// Different pieces that are counted at once: some 500 MB. When there are more, the rarest go, and with them next to nothing
 /// that could become a token.
 const MAX_PIECES: usize = 4 << 20;
@@ -173,19 +173,14 @@ fn read(path: &Path, text: &mut dyn FnMut(&str) -> Result<(), TokenizerError>) -
         _ => return Err(TokenizerError::Kind(path.to_owned())),
     };
     let failed = |source: io::Error| FileError::Io { path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
-    let mut bytes = Vec::new();
-    for line in 1.. {
-        bytes.clear();
-        let read = (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut bytes).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        let fault = |what: String| TokenizerError::Line { path: path.to_owned(), line, what };
-        if read as u64 > MAX_LINE_BYTES {
+    let mut lines = Lines::open(path, MAX_LINE_BYTES).map_err(failed)?;
+    while let Some(line) = lines.next_line().map_err(failed)? {
+        let number = line.number;
+        let fault = |what: String| TokenizerError::Line { path: path.to_owned(), line: number, what };
+        let Some(bytes) = line.bytes else {
             return Err(fault(format!("the line is longer than {MAX_LINE_BYTES} bytes; break it up")));
-        }
-        let content = std::str::from_utf8(&bytes).map_err(|_| {
+        };
+        let content = std::str::from_utf8(bytes).map_err(|_| {
             fault("the line is not UTF-8; convert the file, for example with iconv -t utf-8".into())
         })?;
         if !is_json {

@@ -187,9 +187,22 @@ impl<'a> PackedMatrix<'a> {
     /// # Panics
     /// When there is no such row or `out` is not `cols` long.
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.cols, "row {row} of {} values", self.cols);
+        assert_eq!(out.len(), self.cols, "values of a row");
+        self.decode_groups(row, 0, out);
+    }
+
+    /// Decodes the values of row `row` from those of group `first` on, as many as `out` has, into float32, exactly.
+    ///
+    /// # Panics
+    /// When there is no such row or it has fewer.
+    pub fn decode_groups(&self, row: usize, first: usize, out: &mut [f32]) {
+        assert!(
+            row < self.rows && first * GROUP + out.len() <= self.cols,
+            "row {row} has {} values",
+            self.cols
+        );
         let (codes, scales) = self.tile(row / TILE);
-        for (group, out) in out.chunks_mut(GROUP).enumerate() {
+        for (group, out) in (first..).zip(out.chunks_mut(GROUP)) {
             let codes = &codes[group * self.packed.group_code_bytes()..][..self.packed.group_code_bytes()];
             let codes = group_codes(self.packed, codes, row % TILE);
             let (scale, offset) = self.packed.affine(scales, group, row % TILE);

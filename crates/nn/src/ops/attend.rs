@@ -17,7 +17,7 @@ pub fn rope(cx: &Context, mut x: Tensor, cos: &Tensor, sin: &Tensor, layout: Rop
         let (cos, sin) = (cos.clone(), sin.clone());
         cx.record(&mut x, move |pass, dy| {
             let back: Vec<f32> = sin.values().iter().map(|s| -s).collect();
-            let mut dx = dy.clone();
+            let mut dx = dy;
             elementwise::rope(pass.cx.pool(), dx.values_mut(), head_dim, cos.values(), &back, layout);
             pass.put(Some(node), dx);
         });

@@ -52,17 +52,16 @@ pub fn dora(
                     sum.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
                 }
             }
-            let dz = scaled(dy, |col| factors[col]);
+            let dz = scaled(&dy, |col| factors[col]);
             match dropped {
                 None => pass.put(node, dz.clone()),
                 Some(seed) => {
-                    pass.put(node, dy.clone());
                     if x.node().is_some() {
-                        let changed = scaled(dy, |col| factors[col] - 1.0);
-                        let mut dx = pass.take(None, x.rows(), x.cols());
-                        input_gradient(pass.cx, &weight, changed.values(), dx.values_mut());
+                        let changed = scaled(&dy, |col| factors[col] - 1.0);
+                        let dx = input_gradient(pass.cx, &weight, &changed, None);
                         pass.put(x.node(), drop_out(pass.cx, &dx, adapter.dropout, seed));
                     }
+                    pass.put(node, dy);
                 }
             }
             lora_backward(pass, &dz, &x, &h, &adapter, dropped);

@@ -109,7 +109,7 @@ pub fn add_weighted_rows(
             }
             pass.put(y.node(), dy);
             pass.put(weights.node(), dweights);
-            pass.put(node, dout.clone());
+            pass.put(node, dout);
         });
     }
     out

@@ -80,7 +80,7 @@ fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out:
     if x.node().is_none() && weight.parameter().is_none() && bias.is_none() {
         return;
     }
-    let (node, rows) = (x.node(), x.rows());
+    let node = x.node();
     let x = weight.parameter().map(|_| x.clone());
     let weight = weight.clone();
     cx.record(out, move |pass, dy| {
@@ -94,17 +94,47 @@ fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out:
             weight_gradient(pass, &weight, dy.values(), x.values());
         }
         if node.is_some() {
-            let mut dx = pass.take(node, rows, weight.cols());
-            input_gradient(pass.cx, &weight, dy.values(), dx.values_mut());
+            let sum = pass.sum(node);
+            let dx = input_gradient(pass.cx, &weight, &dy, sum);
             pass.put(node, dx);
         }
     });
 }
 
-/// `dx [n, in] += dy [n, out] · weight [out, in]`, whatever the weight's format: its rows are decoded to float32 once.
-pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &[f32], dx: &mut [f32]) {
+/// `dx [n, in] = sum + dy [n, out] · weight [out, in]`.
+pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &Tensor, sum: Option<Tensor>) -> Tensor {
+    match sum {
+        Some(mut sum) if weight.transpose().is_none() => {
+            let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
+            let dy = View::new(dy.values(), weight.rows());
+            add_product(cx.pool(), dy, Right::Rows(&rows), weight.cols(), sum.values_mut());
+            sum
+        }
+        sum => {
+            let mut dx = cx.uninit(dy.rows(), weight.cols());
+            input_product(cx, weight, dy.values(), dx.values_mut());
+            if let Some(sum) = sum {
+                kernels::elementwise::add_assign(cx.pool(), dx.values_mut(), sum.values());
+            }
+            dx
+        }
+    }
+}
+
+/// `dx [n, in] = dy [n, out] · weight [out, in]`: in integers with the weight's transpose if it has a packed one, which rounds
+/// `dy` to 8 bits as the forward product does `x`; else in float32, to which rows of any format are decoded once.
+pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], dx: &mut [f32]) {
+    if let Some(Stored::Packed(transpose)) = weight.transpose().map(Weight::stored) {
+        let mut quantized = cx.quantized();
+        quantized.quantize(cx.pool(), dy, weight.rows());
+        return matmul_packed(
+            cx.pool(),
+            &quantized,
+            &mut [Product { weight: transpose, bias: None, out: dx }],
+        );
+    }
     let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
-    add_product(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
+    product(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
@@ -194,8 +224,8 @@ pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
     if cx.records() && (node.is_some() || x.node().is_some() || trained) {
         let (x, adapter) = (x.clone(), adapter.clone());
         cx.record(&mut y, move |pass, dy| {
-            pass.put(node, dy.clone());
-            lora_backward(pass, dy, &x, &h, &adapter, dropped);
+            lora_backward(pass, &dy, &x, &h, &adapter, dropped);
+            pass.put(node, dy);
         });
     }
     y
@@ -211,8 +241,7 @@ pub(super) fn lora_backward(
 ) {
     let cx = pass.cx;
     weight_gradient(pass, &adapter.b, dy.values(), h.values());
-    let mut dh = pass.take(None, h.rows(), h.cols());
-    input_gradient(cx, &adapter.b, dy.values(), dh.values_mut());
+    let mut dh = input_gradient(cx, &adapter.b, dy, None);
     dh.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
     let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
     weight_gradient(pass, &adapter.a, dh.values(), input.values());
@@ -221,13 +250,12 @@ pub(super) fn lora_backward(
     }
     match dropped {
         None => {
-            let mut dx = pass.take(x.node(), x.rows(), x.cols());
-            input_gradient(cx, &adapter.a, dh.values(), dx.values_mut());
+            let sum = pass.sum(x.node());
+            let dx = input_gradient(cx, &adapter.a, &dh, sum);
             pass.put(x.node(), dx);
         }
         Some(seed) => {
-            let mut dx = pass.take(None, x.rows(), x.cols());
-            input_gradient(cx, &adapter.a, dh.values(), dx.values_mut());
+            let dx = input_gradient(cx, &adapter.a, &dh, None);
             pass.put(x.node(), drop_out(cx, &dx, adapter.dropout, seed));
         }
     }

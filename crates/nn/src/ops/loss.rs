@@ -3,7 +3,7 @@
 //! Logits of a whole batch would be the largest matrix of all (2048 tokens of Qwen3: 1.2 GB), so they are made in chunks of
 //! rows and never kept.
 
-use super::linear::{input_gradient, outer_product, products};
+use super::linear::{input_product, outer_product, products};
 use crate::tape::Gradients;
 use crate::{Context, Tensor, Weight};
 use kernels::softmax;
@@ -41,13 +41,12 @@ pub fn log_probs_backward(
     assert_eq!(tokens.len(), factors.len(), "a factor for each token");
     let mut found = vec![0.0; tokens.len()];
     let mut dhidden = cx.uninit(hidden.rows(), hidden.cols());
-    dhidden.values_mut().fill(0.0);
     let cols = hidden.cols();
     for_chunks(cx, hidden, head, tokens, &mut found, |from, x, probabilities| {
         let rows = from..from + x.rows();
         softmax::log_probs_backward(cx.pool(), probabilities, &tokens[rows.clone()], &factors[rows.clone()]);
         let dx = &mut dhidden.values_mut()[rows.start * cols..rows.end * cols];
-        input_gradient(cx, head, probabilities, dx);
+        input_product(cx, head, probabilities, dx);
         if let Some(id) = head.parameter() {
             let sum = gradients.sum(id, head.rows() * cols);
             outer_product(cx, head, probabilities, x.values(), sum);

@@ -24,7 +24,7 @@ pub fn recompute(
             let inner = pass.cx.inner(seed);
             let out = part(&inner, inner.leaf(&x));
             drop(x);
-            if let Some(dx) = inner.backward_to_leaf(vec![(out, dy.clone())], pass.gradients) {
+            if let Some(dx) = inner.backward_to_leaf(vec![(out, dy)], pass.gradients) {
                 pass.put(node, dx);
             }
         });

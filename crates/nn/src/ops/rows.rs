@@ -36,7 +36,10 @@ pub fn add(cx: &Context, mut x: Tensor, y: &Tensor) -> Tensor {
     elementwise::add_assign(cx.pool(), x.values_mut(), y.values());
     let inputs = [x.node(), y.node()];
     if cx.records() && inputs.iter().any(Option::is_some) {
-        cx.record(&mut x, move |pass, dy| inputs.into_iter().for_each(|node| pass.put(node, dy.clone())));
+        cx.record(&mut x, move |pass, dy| {
+            pass.put(inputs[0], dy.clone());
+            pass.put(inputs[1], dy);
+        });
     }
     x
 }

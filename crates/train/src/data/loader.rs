@@ -5,11 +5,12 @@ use super::files::{FileKind, expand};
 use super::forms::{self, Fields};
 use super::{Findings, Item, Language, Repeat, json_array, parquet};
 use crate::limits::{MAX_EXAMPLES, MAX_FAULTS_IN_MESSAGE, MAX_FILE_BYTES, MAX_LINE_BYTES};
+use models::lines::Lines;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,24 +88,15 @@ impl<'a> Loader<'a> {
     /// A JSON object a line.
     fn lines<T: Item>(&mut self, path: &Path, items: &mut Vec<T>) -> Result<(), DataError> {
         let failed = |source| DataError::File { path: path.to_owned(), source };
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
-        let (shared, mut bytes): (Arc<Path>, _) = (path.into(), Vec::new());
-        for line in 1.. {
-            bytes.clear();
-            let read =
-                (&mut file).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut bytes).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            let place = Place { path: shared.clone(), line };
-            if read > MAX_LINE_BYTES {
+        let mut lines = Lines::open(path, MAX_LINE_BYTES).map_err(failed)?;
+        let shared: Arc<Path> = path.into();
+        while let Some(line) = lines.next_line().map_err(failed)? {
+            let place = Place { path: shared.clone(), line: line.number };
+            let Some(bytes) = line.bytes else {
                 self.fault(place, LineFault::TooLong);
-                if !bytes.ends_with(b"\n") {
-                    file.skip_until(b'\n').map_err(failed)?;
-                }
                 continue;
-            }
-            let Ok(text) = std::str::from_utf8(&bytes) else {
+            };
+            let Ok(text) = std::str::from_utf8(bytes) else {
                 self.fault(place, LineFault::Utf8);
                 continue;
             };
