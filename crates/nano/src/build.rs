@@ -22,7 +22,7 @@ use train::{Recipe, Run};
 const RECIPE: &str = include_str!("../../../recipes/nano/train.toml");
 const CHAT_TEMPLATE: &str = include_str!("../../../recipes/nano/chat_template.jinja");
 /// Tokens of the vocabulary.
-const VOCAB_SIZE: usize = 6144;
+const VOCAB_SIZE: usize = 4096;
 /// Examples by which the length of all is estimated.
 const MEASURED: u64 = 1_000;
 /// Cases that are asked at once.

@@ -59,8 +59,8 @@ pub fn card(rows: &[Row], facts: &Facts) -> String {
     let millions = *tokens as f64 / 1e6;
     format!(
         "---\nlicense: apache-2.0\nlanguage: [zh, en]\npipeline_tag: text-generation\n---\n\n# wen-nano\n\n\
-         The small model that ships with Wen, so that everything can be tried without a network: a Qwen3 of 5.7 million \
-         parameters with a vocabulary of 6,144 tokens, in 8 bits ({megabytes:.1} MB). `wen chat` and `wen serve` use it when no \
+         The small model that ships with Wen, so that everything can be tried without a network: a Qwen3 of 5.2 million \
+         parameters with a vocabulary of 4,096 tokens, in 8 bits ({megabytes:.1} MB). `wen chat` and `wen serve` use it when no \
          model is named.\n\n\
          Wen trained it from random weights on about {millions:.1} million tokens, {examples} conversations that the program in \
          `crates/nano` wrote from lists and grammars of its own; there is no other text in it. The same is built again by \

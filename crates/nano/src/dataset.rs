@@ -21,8 +21,9 @@ const CHAINED: usize = 12;
 const WITH_SYSTEM: usize = 10;
 /// Examples that the tokenizer is trained on. More give the same tokens.
 const TOKENIZER_EXAMPLES: u64 = 20_000;
-/// Times that each character of [`HANZI`] is shown to the tokenizer, so that all of them become tokens.
-const HANZI_TIMES: usize = 200;
+/// Times that all of [`HANZI`] are shown to the tokenizer: enough that the first two bytes of every character become a token, and
+/// not so often that rare characters become tokens as a whole.
+const HANZI_TIMES: usize = 20;
 
 const SYSTEM_EN: &[&str] = &[
     "You are a helpful assistant.",

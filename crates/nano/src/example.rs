@@ -63,6 +63,14 @@ impl Example {
         }
     }
 
+    /// The same with further questions and their answers about what the first one gave.
+    pub fn with_turns(mut self, turns: Vec<(String, String)>) -> Example {
+        for (question, answer) in turns {
+            self.messages.extend([user(&question), assistant(&answer)]);
+        }
+        self
+    }
+
     /// The line of a training file.
     pub fn training_line(&self) -> Value {
         let mut line = Map::new();

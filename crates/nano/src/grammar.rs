@@ -153,6 +153,11 @@ impl<'a> Writer<'a> {
         self.random.below(100) < percent
     }
 
+    /// How many questions follow the first one about the same material: none in a case, which is one question.
+    pub fn further_turns(&mut self) -> usize {
+        if self.is_train() { [0, 1, 1, 2, 2, 3][self.below(6)] } else { 0 }
+    }
+
     /// Puts `items` into a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         self.random.shuffle(items);

@@ -27,7 +27,7 @@ pub struct Shape {
     pub context_length: usize,
 }
 
-/// wen-nano's, with 6,144 tokens: 5.7 million parameters.
+/// wen-nano's, with 4,096 tokens: 5.2 million parameters.
 pub const NANO: Shape = Shape {
     hidden_size: 256,
     intermediate_size: 640,
@@ -38,7 +38,10 @@ pub const NANO: Shape = Shape {
     context_length: 1024,
 };
 
-/// Standard deviation of random weights; of those that write to the residual stream it is divided by the square root of how
+/// Standard deviation of the tokens' vectors. They are the scale of the residual stream: where it is small, what the first
+/// layers add drowns which token stands there.
+const TOKEN_DEVIATION: f32 = 0.04;
+/// Standard deviation of other random weights; of those that write to the residual stream it is divided by the square root of how
 /// many there are (GPT-2).
 const DEVIATION: f32 = 0.02;
 
@@ -127,7 +130,11 @@ fn values(name: &str, dims: &[usize], layers: usize, seed: u64) -> Vec<f32> {
         return vec![1.0; count];
     }
     let writes = name.contains("o_proj") || name.contains("down_proj");
-    let deviation = if writes { DEVIATION / ((2 * layers) as f32).sqrt() } else { DEVIATION };
+    let deviation = match name {
+        "model.embed_tokens.weight" => TOKEN_DEVIATION,
+        _ if writes => DEVIATION / ((2 * layers) as f32).sqrt(),
+        _ => DEVIATION,
+    };
     let mut random = Random::new(seed, name, 0);
     (0..count).map(|_| random.uniform(deviation * 3f32.sqrt())).collect()
 }

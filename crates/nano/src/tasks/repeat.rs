@@ -6,7 +6,7 @@ use crate::grammar::{Language, Writer};
 use crate::words;
 
 /// The task.
-pub const TASK: Task = Task { name: "repeat", scoring: Scoring::Exact, weight: 3, max_tokens: 96, write };
+pub const TASK: Task = Task { name: "repeat", scoring: Scoring::Exact, weight: 4, max_tokens: 128, write };
 
 fn write(w: Writer) -> Example {
     let mut w = w;
@@ -28,7 +28,7 @@ fn part(w: &mut Writer) -> String {
         (1, _) => words::code(w),
         (2, Language::Zh) | (_, Language::En) if w.chance(50) => words::made_up(w),
         (_, Language::En) => words::made_up(w).to_lowercase(),
-        (_, Language::Zh) => (0..w.number(2, 6)).map(|_| words::hanzi(w)).collect(),
+        (_, Language::Zh) => (0..w.number(2, 8)).map(|_| words::hanzi(w)).collect(),
     }
 }
 

@@ -3,11 +3,14 @@
 //! One table answers a question; another may stand beside it. Tables and columns are drawn at random, also made-up ones, so
 //! that nothing but the schema says what they are called.
 
+mod tables;
+
 use super::Task;
 use crate::example::{Example, Scoring};
 use crate::grammar::{Language, Writer};
 use crate::words;
 use serde_json::json;
+use tables::*;
 
 /// The task.
 pub const TASK: Task = Task { name: "sql", scoring: Scoring::Sql, weight: 18, max_tokens: 96, write };
@@ -49,21 +52,27 @@ struct Table {
 fn write(w: Writer) -> Example {
     let mut w = w;
     let mut used = Vec::new();
-    let table = table(&mut w, &mut used);
-    let (question, sql) = query(&mut w, &table);
-    let mut schema = vec![describe(&mut w, &table)];
-    let rows = rows(&mut w, &table);
+    let mut tables = vec![table(&mut w, &mut used)];
     if w.chance(40) {
-        let other = self::table(&mut w, &mut used);
-        let at = w.below(2);
-        schema.insert(at, describe(&mut w, &other));
+        tables.push(table(&mut w, &mut used));
     }
+    let (question, sql) = query(&mut w, &tables[0]);
+    let rows = rows(&mut w, &tables[0]);
+    let mut schema: Vec<String> = tables.iter().map(|table| describe(&mut w, table)).collect();
+    w.shuffle(&mut schema);
     let prompt = w.phrase(
         w.language().pick(PROMPTS_ZH, PROMPTS_EN),
         &[("schema", &schema.join("\n")), ("question", &question)],
     );
+    let further: Vec<(String, String)> = (0..w.further_turns())
+        .map(|_| {
+            let at = w.below(tables.len());
+            let (question, sql) = query(&mut w, &tables[at]);
+            (question, format!("{sql};"))
+        })
+        .collect();
     let answer = format!("{sql};");
-    let mut example = Example::new(w, prompt, answer.clone(), json!(answer));
+    let mut example = Example::new(w, prompt, answer.clone(), json!(answer)).with_turns(further);
     example.database = Some(rows);
     example
 }
@@ -142,12 +151,13 @@ fn value(w: &mut Writer) -> String {
     }
 }
 
-/// The line of the schema, as people write them. In Chinese each name has its meaning behind it.
+/// The line of the schema, as people write them. In Chinese each name has its meaning before it: what is copied then stands
+/// behind what it is found by, as everywhere else.
 fn describe(w: &mut Writer, table: &Table) -> String {
     let typed = w.chance(20);
     let named = |sql: &str, spoken: &str| match w.language() {
         Language::En => sql.to_owned(),
-        Language::Zh => format!("{sql} {spoken}"),
+        Language::Zh => format!("{spoken} {sql}"),
     };
     let mut columns: Vec<String> = Vec::new();
     for column in &table.columns {
@@ -301,278 +311,3 @@ fn rows(w: &mut Writer, table: &Table) -> String {
     }
     sql
 }
-
-const TABLES: &[(&str, &str)] = &[
-    ("orders", "订单"),
-    ("customers", "客户"),
-    ("employees", "员工"),
-    ("products", "产品"),
-    ("invoices", "发票"),
-    ("students", "学生"),
-    ("courses", "课程"),
-    ("books", "图书"),
-    ("flights", "航班"),
-    ("hotels", "酒店"),
-    ("patients", "病人"),
-    ("projects", "项目"),
-    ("stores", "门店"),
-    ("trips", "行程"),
-    ("tickets", "工单"),
-    ("machines", "设备"),
-    ("payments", "付款"),
-    ("contracts", "合同"),
-    ("suppliers", "供应商"),
-    ("meals", "菜品"),
-    ("films", "电影"),
-    ("songs", "歌曲"),
-    ("players", "球员"),
-    ("matches", "比赛"),
-    ("cars", "汽车"),
-    ("houses", "房屋"),
-    ("loans", "贷款"),
-    ("visits", "访问"),
-    ("members", "会员"),
-    ("shipments", "货运"),
-    ("reviews", "评论"),
-    ("events", "活动"),
-    ("farms", "农场"),
-    ("ships", "船只"),
-    ("tasks", "任务"),
-    ("teams", "团队"),
-    ("plants", "植物"),
-    ("sensors", "传感器"),
-    ("repairs", "维修"),
-    ("rooms", "房间"),
-];
-const TEXTS: &[(&str, &str)] = &[
-    ("name", "名称"),
-    ("city", "城市"),
-    ("country", "国家"),
-    ("category", "类别"),
-    ("status", "状态"),
-    ("color", "颜色"),
-    ("department", "部门"),
-    ("manager", "经理"),
-    ("brand", "品牌"),
-    ("region", "地区"),
-    ("type", "类型"),
-    ("owner", "负责人"),
-    ("title", "标题"),
-    ("author", "作者"),
-    ("supplier", "供货商"),
-    ("customer", "顾客"),
-    ("level", "级别"),
-    ("channel", "渠道"),
-    ("language", "语言"),
-    ("team", "小组"),
-    ("genre", "流派"),
-    ("material", "材料"),
-    ("model", "型号"),
-    ("seller", "卖家"),
-    ("street", "街道"),
-    ("school", "学校"),
-    ("doctor", "医生"),
-    ("driver", "司机"),
-    ("origin", "产地"),
-    ("sponsor", "赞助商"),
-];
-const NUMBERS: &[(&str, &str)] = &[
-    ("amount", "金额"),
-    ("price", "价格"),
-    ("quantity", "数量"),
-    ("salary", "工资"),
-    ("age", "年龄"),
-    ("score", "分数"),
-    ("weight", "重量"),
-    ("length", "长度"),
-    ("rating", "评分"),
-    ("stock", "库存"),
-    ("cost", "成本"),
-    ("budget", "预算"),
-    ("hours", "工时"),
-    ("distance", "距离"),
-    ("capacity", "容量"),
-    ("discount", "折扣"),
-    ("profit", "利润"),
-    ("height", "高度"),
-    ("views", "浏览量"),
-    ("points", "积分"),
-    ("fee", "费用"),
-    ("tax", "税额"),
-    ("speed", "速度"),
-    ("power", "功率"),
-    ("seats", "座位数"),
-    ("pages", "页数"),
-    ("balance", "余额"),
-    ("area", "面积"),
-    ("income", "收入"),
-    ("unit_price", "单价"),
-];
-const DATES: &[(&str, &str)] = &[
-    ("date", "日期"),
-    ("created", "创建日期"),
-    ("start_date", "开始日期"),
-    ("birthday", "生日"),
-    ("deadline", "期限"),
-    ("hired", "入职日期"),
-    ("order_date", "下单日期"),
-    ("due_date", "到期日"),
-    ("delivered", "送达日期"),
-    ("updated", "更新日期"),
-    ("paid", "付款日期"),
-    ("opened", "开业日期"),
-];
-
-const PROMPTS_EN: &[&str] = &[
-    "{schema}\n<|\n>{question}",
-    "<Write|Give me|Return> <SQL|a SQL query|one query>.\n{schema}\n{question}",
-    "<Tables|Schema|Table>:\n{schema}\n<|\n><Question: |>{question}",
-    "<Given|With|Using> the <tables|schema|table>\n{schema}\n<write|give> a query: {question}",
-    "{question}\n<|\n><Schema|Tables|Table>:\n{schema}",
-    "<Translate|Turn this> <to|into> SQL: {question}\n{schema}",
-    "<Database|Data>:\n{schema}\n\nAnswer with SQL: {question}",
-    "<I have|We have> this <table|schema>.\n{schema}\n<Which|What> SQL <answers|query answers> this? {question}",
-    "SQL<|, please>: {question}\n{schema}",
-];
-const PROMPTS_ZH: &[&str] = &[
-    "{schema}\n<|\n>{question}",
-    "<写|给我|请写><SQL|一条SQL|查询>。\n{schema}\n{question}",
-    "<表|表结构|数据表>：\n{schema}\n<|\n><问题：|>{question}",
-    "<已知|根据><表|表结构>\n{schema}\n<写出|给出>查询：{question}",
-    "{question}\n<|\n><表结构|表|数据表>：\n{schema}",
-    "<翻译|转换>成SQL：{question}\n{schema}",
-    "<数据库|数据>：\n{schema}\n\n用SQL回答：{question}",
-    "<我有|我们有>这样的表。\n{schema}\n<哪条|什么>SQL能回答？{question}",
-    "<请给出|请写>SQL：{question}\n{schema}",
-];
-const IS_EN: &[&str] =
-    &["<the |>{c} <is|equals|=> {v}", "{v} is the {c}", "<the |>{c} is <called |exactly |>{v}"];
-const ABOVE_EN: &[&str] = &[
-    "<the |>{c} is <above|more than|greater than|over|higher than|larger than> {v}",
-    "<the |>{c} exceeds {v}",
-];
-const BELOW_EN: &[&str] = &["<the |>{c} is <below|less than|under|lower than|smaller than> {v}"];
-const AFTER_EN: &[&str] = &["<the |>{c} is <after|later than> {v}", "<the |>{c} comes after {v}"];
-const BEFORE_EN: &[&str] = &["<the |>{c} is <before|earlier than> {v}", "<the |>{c} comes before {v}"];
-const COUNT_EN: &[&str] = &[
-    "How many {t} <are there|do we have|exist>{f}?",
-    "<Count|Count all> <the |>{t}{f}.",
-    "<What is the|Give me the|> number of {t}{f}?",
-    "How many <entries|rows> does {t} have{f}?",
-];
-const SUM_EN: &[&str] = &[
-    "What is the <total|sum of the|summed> {n} of <the |all |>{t}{f}?",
-    "<total|sum of the|summed> {n} <of|in|over> <the |all |>{t}{f}?",
-    "<Give|Find|Show|Compute> the <total|sum of the|summed> {n} <of|for> <the |all |>{t}{f}.",
-    "<Add|Sum> up the {n} of <the |all |>{t}{f}.",
-];
-const AVG_EN: &[&str] = &[
-    "What is the <average|mean> {n} of <the |all |>{t}{f}?",
-    "<average|mean> {n} <of|in|over> <the |all |>{t}{f}?",
-    "<Give|Find|Show|Compute> the <average|mean> {n} <of|for> <the |all |>{t}{f}.",
-];
-const MAX_EN: &[&str] = &[
-    "What is the <highest|maximum|largest|biggest> {n} of <the |all |>{t}{f}?",
-    "<highest|maximum|largest|biggest> {n} <of|in|over> <the |all |>{t}{f}?",
-    "<Give|Find|Show|Compute> the <highest|maximum|largest|biggest> {n} <of|for> <the |all |>{t}{f}.",
-];
-const MIN_EN: &[&str] = &[
-    "What is the <lowest|minimum|smallest|least> {n} of <the |all |>{t}{f}?",
-    "<lowest|minimum|smallest|least> {n} <of|in|over> <the |all |>{t}{f}?",
-    "<Give|Find|Show|Compute> the <lowest|minimum|smallest|least> {n} <of|for> <the |all |>{t}{f}.",
-];
-const LIST_EN: &[&str] = &[
-    "<List|Show|Give me|Find> the {x} of <the |all |>{t}{f}.",
-    "<Which|What> {x} do the {t} have{f}?",
-    "What is the {x} of <the |all |>{t}{f}?",
-];
-const GROUP_COUNT_EN: &[&str] = &[
-    "How many {t} <are there|do we have> <per|for each|for every|by> {x}?",
-    "<Count|Count all> <the |>{t} <per|for each|for every|by> {x}.",
-    "<Give the|Show the|> number of {t} <per|for each|for every|by> {x}?",
-];
-const GROUP_SUM_EN: &[&str] = &[
-    "What is the <total|summed> {n} of <the |all |>{t} <per|for each|for every|by> {x}?",
-    "<Total|Sum of> {n} of <the |>{t} <per|for each|for every|by> {x}?",
-    "Add up the {n} of <the |>{t} <per|for each|for every|by> {x}.",
-];
-const TOP_EN: &[&str] = &[
-    "<Which|What> {x} do the {k} {t} with the <highest|largest|most|biggest> {n} have?",
-    "<List|Show|Give me> the {x} of the {k} {t} with the <highest|largest|most|biggest> {n}.",
-    "<List|Show|Give me> the {x} of the <top> {k} {t} by {n}.",
-    "The {x} of the {k} {t} with the <highest|largest|most|biggest> {n}?",
-];
-const BOTTOM_EN: &[&str] = &[
-    "<Which|What> {x} do the {k} {t} with the <lowest|smallest|least> {n} have?",
-    "<List|Show|Give me> the {x} of the {k} {t} with the <lowest|smallest|least> {n}.",
-    "<List|Show|Give me> the {x} of the <bottom|last> {k} {t} by {n}.",
-    "The {x} of the {k} {t} with the <lowest|smallest|least> {n}?",
-];
-const DISTINCT_EN: &[&str] = &[
-    "<Which|What> <different|distinct> {x} <are there in|do we have in> <the |>{t}?",
-    "<List|Show|Give me> <every|each> {x} of <the |>{t} <once|without duplicates>.",
-    "<List|Show|Give me> the <different|distinct> {x} <in|of> <the |>{t}.",
-];
-const IS_ZH: &[&str] = &["{c}<是|为|等于|叫|=>{v}", "{c}<就是|正好是>{v}"];
-const ABOVE_ZH: &[&str] = &["{c}<大于|超过|高于|多于>{v}", "{c}<在{v}以上|比{v}大|比{v}高|比{v}多>"];
-const BELOW_ZH: &[&str] = &["{c}<小于|低于|不到|少于>{v}", "{c}<在{v}以下|比{v}小|比{v}低|比{v}少>"];
-const AFTER_ZH: &[&str] = &["{c}<晚于|迟于>{v}", "{c}<在{v}之后|在{v}以后|比{v}晚>"];
-const BEFORE_ZH: &[&str] = &["{c}<早于|先于>{v}", "{c}<在{v}之前|在{v}以前|比{v}早>"];
-const COUNT_ZH: &[&str] = &[
-    "{f}{t}<一共|总共|><有多少|有几个|有多少个|有多少条>？",
-    "<统计|查|求|数一数>{f}{t}的<数量|个数|条数>。",
-    "<一共|总共|>有<多少|几个>{f}{t}？",
-    "{f}{t}的<数量|个数><是多少|>？",
-];
-const SUM_ZH: &[&str] = &[
-    "{f}{t}的{n}<总和|合计|之和|总计><是多少|>？",
-    "<求|查|算一下|统计>{f}{t}的{n}<总和|合计|之和>。",
-    "{f}{t}的<总|总共的>{n}是多少？",
-    "把{f}{t}的{n}加起来。",
-    "{f}{t}的{n}<一共|总共>多少？",
-];
-const AVG_ZH: &[&str] = &[
-    "{f}{t}的平均{n}<是多少|>？",
-    "<求|查|算一下|统计>{f}{t}的平均{n}。",
-    "{f}{t}的{n}<平均值|均值|平均><是多少|>？",
-    "{f}{t}{n}平均多少？",
-];
-const MAX_ZH: &[&str] = &[
-    "{f}{t}的<最高|最大>{n}是多少？",
-    "<求|查|找出|统计>{f}{t}的<最高|最大>{n}。",
-    "{f}{t}的{n}<最大值|最高值><是多少|>？",
-    "{f}{t}的{n}<最高|最大|最多>是多少？",
-];
-const MIN_ZH: &[&str] = &[
-    "{f}{t}的<最低|最小>{n}是多少？",
-    "<求|查|找出|统计>{f}{t}的<最低|最小>{n}。",
-    "{f}{t}的{n}<最小值|最低值><是多少|>？",
-    "{f}{t}的{n}<最低|最小|最少>是多少？",
-];
-const LIST_ZH: &[&str] =
-    &["<列出|显示|查|给我|找出|查询>{f}{t}的{x}。", "{f}{t}的{x}<是什么|有哪些|是哪些>？"];
-const GROUP_COUNT_ZH: &[&str] = &[
-    "<每个|各个|各|不同>{x}<的|有>多少{t}？",
-    "<每个|各个|各>{x}的{t}<数量|个数><是多少|>？",
-    "按{x}<统计|分组统计|分组数>{t}<的数量|的个数>。",
-];
-const GROUP_SUM_ZH: &[&str] = &[
-    "<每个|各个|各|不同>{x}的{t}的<总{n}|{n}总和|{n}之和|{n}合计><是多少|>？",
-    "按{x}<统计|分组求|求>{t}的<{n}总和|总{n}|{n}合计>。",
-];
-const TOP_ZH: &[&str] = &[
-    "{n}<最高|最大|最多>的{k}个{t}的{x}<是什么|有哪些|>？",
-    "<列出|查|给我|找出>{n}<最高|最大|最多>的{k}个{t}的{x}。",
-    "按{n}从<高到低|大到小>，前{k}个{t}的{x}<是什么|>？",
-];
-const BOTTOM_ZH: &[&str] = &[
-    "{n}<最低|最小|最少>的{k}个{t}的{x}<是什么|有哪些|>？",
-    "<列出|查|给我|找出>{n}<最低|最小|最少>的{k}个{t}的{x}。",
-    "按{n}从<低到高|小到大>，前{k}个{t}的{x}<是什么|>？",
-];
-const DISTINCT_ZH: &[&str] = &[
-    "{t}<有|里有|出现过><哪些|几种>不同的{x}？",
-    "<列出|查|给我|找出>{t}的<所有|全部|>{x}，<不要重复|去掉重复>。",
-    "<列出|查|给我|找出>{t}的不同{x}。",
-    "{t}的{x}去重后<有哪些|是什么>？",
-];

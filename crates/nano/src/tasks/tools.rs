@@ -65,33 +65,42 @@ struct Use {
 
 fn choose(w: Writer) -> Example {
     let mut w = w;
-    let (right, tools) = offer(&mut w);
+    let (offered, tools) = offer(&mut w);
+    let right = &offered[0];
     if w.is_train() && w.chance(6) {
         let (ask, answer) = exchange(&mut w);
         let mut example = Example::new(w, ask, answer.to_owned(), json!([]));
         example.tools = tools;
         return example;
     }
+    let mut messages = vec![user(&right.ask), calling(right)];
+    let mut last = right;
+    for _ in 0..w.further_turns() {
+        // a request for each tool stands ready; one that was called is not asked for again
+        let Some(next) = offered.get(messages.len() / 4 + 1) else { break };
+        messages.extend([returning(last), assistant(&last.answer), user(&next.ask), calling(next)]);
+        last = next;
+    }
     let call = json!([{"name": right.name, "arguments": right.arguments}]);
     let mut example = Example::new(w, right.ask.clone(), String::new(), call);
-    example.messages = vec![user(&right.ask), calling(&right)];
+    example.messages = messages;
     example.tools = tools;
     example
 }
 
 fn answer(w: Writer) -> Example {
     let mut w = w;
-    let (right, tools) = offer(&mut w);
+    let (offered, tools) = offer(&mut w);
+    let right = &offered[0];
     let expected = json!({"contains": right.values});
     let mut example = Example::new(w, right.ask.clone(), String::new(), expected);
-    example.messages = vec![
-        user(&right.ask),
-        calling(&right),
-        json!({"role": "tool", "content": json_line(&right.result)}),
-        assistant(&right.answer),
-    ];
+    example.messages = vec![user(&right.ask), calling(right), returning(right), assistant(&right.answer)];
     example.tools = tools;
     example
+}
+
+fn returning(from: &Use) -> Value {
+    json!({"role": "tool", "content": json_line(&from.result)})
 }
 
 fn calling(right: &Use) -> Value {
@@ -99,8 +108,8 @@ fn calling(right: &Use) -> Value {
     json!({"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]})
 }
 
-/// The tool that is asked for, and the definitions of all that are offered.
-fn offer(w: &mut Writer) -> (Use, Vec<Value>) {
+/// The tools that are offered, first the one that is asked for, and their definitions in an order of chance.
+fn offer(w: &mut Writer) -> (Vec<Use>, Vec<Value>) {
     let count = w.number(1, 3) as usize;
     let composed = w.chance(50);
     let families = w.sample(FAMILIES.len(), count + 1);
@@ -117,17 +126,16 @@ fn offer(w: &mut Writer) -> (Use, Vec<Value>) {
     for &family in &families[1..] {
         others.push(family_use(w, &FAMILIES[family]));
     }
-    let mut definitions = vec![right.definition.clone()];
     w.shuffle(&mut others);
-    let mut names = vec![right.name.clone()];
+    let mut offered = vec![right];
     for other in others {
-        if definitions.len() <= count && !names.contains(&other.name) {
-            names.push(other.name);
-            definitions.push(other.definition);
+        if offered.len() <= count && offered.iter().all(|tool| tool.name != other.name) {
+            offered.push(other);
         }
     }
+    let mut definitions: Vec<Value> = offered.iter().map(|tool| tool.definition.clone()).collect();
     w.shuffle(&mut definitions);
-    (right, definitions)
+    (offered, definitions)
 }
 
 /// A value as arguments have it, and as requests say it.
