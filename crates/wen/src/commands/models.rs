@@ -15,13 +15,15 @@ use std::time::Duration;
 
 /// What to do with the models that are stored.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Models are kept where WEN_HUB points, else in wen/hub in the user's data directory. WEN_HUB is a \
+#[command(
+    after_help = "Models are kept where WEN_HUB points, else in wen/hub in the user's data directory. WEN_HUB is a \
 directory, or a bucket: s3://bucket/prefix.
 
 Examples:
   wen models
   wen models show Qwen/Qwen3-0.6B
-  wen models rm Qwen/Qwen3-0.6B")]
+  wen models rm Qwen/Qwen3-0.6B"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,

@@ -323,12 +323,7 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
 }
 
 /// What is served where, and a command to try it.
-fn banner(
-    address: SocketAddr,
-    served: &[ServedModel],
-    hub: Option<&HubOptions>,
-    with_key: bool,
-) -> String {
+fn banner(address: SocketAddr, served: &[ServedModel], hub: Option<&HubOptions>, with_key: bool) -> String {
     let mut text = format!("wen {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
     for model in served {
         let names: Vec<&str> = std::iter::once(&model.id).chain(&model.aliases).map(String::as_str).collect();
