@@ -275,7 +275,7 @@ fn adapters_that_cannot_be_used_say_why() {
         &["belongs to another model", "mlp.down_proj"],
     );
     assert_fails(&wen(&["chat", &base, "Hello!", "--adapter", &base]), 3, &["adapter_config.json"]);
-    assert_fails(&wen(&["chat", &base, "Hello!", "--adapter", "no/such"]), 3, &["no/such"]);
+    assert_fails(&wen(&["chat", &base, "Hello!", "--adapter", "./no/such"]), 3, &["no/such"]);
     assert_fails(&serve(&["--adapter", &adapter]), 2, &["NAME=DIR"]);
     assert_fails(&serve(&["--adapter", &to("other:a")]), 2, &["`other`"]);
     assert_fails(&serve(&["--adapter", &to("a b")]), 2, &["`a b`"]);
