@@ -28,6 +28,11 @@ impl RepoKind {
             RepoKind::Dataset => "datasets",
         }
     }
+
+    /// The kind that `plural` is the name of.
+    pub fn of_plural(plural: &str) -> Option<RepoKind> {
+        RepoKind::ALL.into_iter().find(|kind| kind.plural() == plural)
+    }
 }
 
 impl fmt::Display for RepoKind {

@@ -36,7 +36,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::put;
 use hub::store::{Commit, NewCommit, Operation};
-use hub::{RefName, Repo, Store};
+use hub::{FilePath, RefName, Repo, Store};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -98,6 +98,18 @@ impl Hub {
         self.commit(repo, &RefName::main(), "initial commit".to_owned(), None, Vec::new())?;
         tracing::info!(%repo, private, "repository created");
         Ok(())
+    }
+
+    /// Deletes a repository with all that is in it.
+    pub fn remove(&self, repo: &Repo) -> Result<(), HubError> {
+        self.store.remove(repo)?;
+        tracing::info!(%repo, "repository deleted");
+        Ok(())
+    }
+
+    /// Keeps a file that came inside a commit.
+    pub fn add(&self, path: FilePath, content: Vec<u8>) -> Result<Operation, HubError> {
+        Ok(Operation::Add { path, sha256: self.store.put(&mut content.as_slice())?.sha256, lfs: false })
     }
 
     /// Makes the next commit of a branch that exists.

@@ -118,6 +118,12 @@ pub struct MirroredFile {
 }
 
 impl Commit {
+    /// The first line of its message, and what follows.
+    pub fn title_and_body(&self) -> (&str, &str) {
+        let (title, body) = self.message.split_once('\n').unwrap_or((&self.message, ""));
+        (title, body.trim_start())
+    }
+
     /// The file at `path`.
     pub fn file(&self, path: &FilePath) -> Option<&FileEntry> {
         self.files.get(path)

@@ -10,7 +10,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri, header};
 use hub::store::RepoInfo;
-use hub::{Repo, StoreError};
+use hub::{Repo, RepoKind, StoreError};
 use std::convert::Infallible;
 
 /// The cookie that ModelScope's clients carry their key in.
@@ -65,6 +65,28 @@ impl Hub {
             Ok(_) | Err(StoreError::NoRepo(_)) => Err(hidden()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The repositories of a kind that the caller may see, whose name has `search` in it and which are `owner`'s, both in any
+    /// capitals.
+    pub fn visible(
+        &self,
+        caller: Caller,
+        kind: RepoKind,
+        search: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<Vec<RepoInfo>, HubError> {
+        if !self.anonymous {
+            caller.must_be_member()?;
+        }
+        let search = search.map(str::to_ascii_lowercase);
+        let wanted = |info: &RepoInfo| {
+            let id = &info.repo.id;
+            self.shows(caller, info)
+                && search.as_ref().is_none_or(|text| id.as_str().to_ascii_lowercase().contains(text))
+                && owner.is_none_or(|owner| id.owner().eq_ignore_ascii_case(owner))
+        };
+        Ok(self.store.list(kind)?.into_iter().filter(wanted).collect())
     }
 
     /// Whether the caller may see a repository.

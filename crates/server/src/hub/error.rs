@@ -2,8 +2,9 @@
 //! [`hugging_face::fault`](super::hugging_face::fault), [`model_scope::fault`](super::model_scope::fault).
 
 use crate::error::ApiError;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hub::limits::MAX_OPERATIONS;
 use hub::{CommitId, NameError, Repo, StoreError};
 
 /// Why a request to the hub is not answered. As a response it is only a note for the dialect, which writes the real one.
@@ -84,6 +85,30 @@ impl HubError {
     /// The same repository as ever, for a caller with a key.
     pub fn no_repo(repo: &Repo) -> HubError {
         HubError::NoRepo { repo: repo.to_string(), guest: false }
+    }
+
+    /// A commit of more than [`MAX_OPERATIONS`] changes.
+    pub fn too_many_changes() -> HubError {
+        HubError::Invalid(format!("the commit has more than {MAX_OPERATIONS} changes; make several of it"))
+    }
+
+    /// The answer with this JSON body, as both dialects have it; each adds its own headers.
+    pub fn answer(&self, status: StatusCode, body: &serde_json::Value) -> Response {
+        let mut response = match self {
+            // some say that the connection ends
+            HubError::Request(error) => error.clone().into_response(),
+            _ => status.into_response(),
+        };
+        *response.body_mut() = body.to_string().into();
+        let draining = matches!(self, HubError::Request(ApiError::Draining));
+        let again = response.status() == StatusCode::SERVICE_UNAVAILABLE && !draining;
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if again {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+        }
+        response
     }
 
     /// The HTTP status.

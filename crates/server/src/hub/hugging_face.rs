@@ -8,9 +8,8 @@ mod repos;
 
 use super::access::Caller;
 use super::{Hub, HubError, USER};
-use crate::error::ApiError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -84,15 +83,8 @@ pub fn fault(error: HubError) -> Response {
     if let HubError::Exists { url: Some(url), .. } = &error {
         body["url"] = url.as_str().into();
     }
-    let mut response = match &error {
-        // some say that the connection ends
-        HubError::Request(error) => error.clone().into_response(),
-        error => error.status().into_response(),
-    };
-    *response.body_mut() = body.to_string().into();
+    let mut response = error.answer(error.status(), &body);
     let headers = response.headers_mut();
-    headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let code = match &error {
         HubError::NoRepo { .. } => Some("RepoNotFound"),
         HubError::NoRevision { .. } => Some("RevisionNotFound"),
@@ -115,11 +107,6 @@ pub fn fault(error: HubError) -> Response {
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && !matches!(error, HubError::Request(ApiError::Draining))
-    {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
     }
     response
 }

@@ -7,10 +7,9 @@ mod repos;
 use super::access::{Caller, SESSION_COOKIE};
 use super::request::Body;
 use super::{Hub, HubError, USER};
-use crate::error::ApiError;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hub::{RefName, Repo, Revision};
@@ -55,10 +54,6 @@ pub fn fault(error: HubError) -> Response {
         StatusCode::PRECONDITION_FAILED => StatusCode::CONFLICT,
         status => status,
     };
-    let mut response = match &error {
-        HubError::Request(error) => error.clone().into_response(),
-        _ => status.into_response(),
-    };
     let message = error.to_string();
     let body = json!({
         "Code": status.as_u16(),
@@ -67,14 +62,7 @@ pub fn fault(error: HubError) -> Response {
         "RequestId": "",
         "Data": null,
     });
-    *response.body_mut() = body.to_string().into();
-    let headers = response.headers_mut();
-    headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if status == StatusCode::SERVICE_UNAVAILABLE && !matches!(error, HubError::Request(ApiError::Draining)) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
-    }
-    response
+    error.answer(status, &body)
 }
 
 /// A login: a key, for which the client gets the cookie that it sends from then on.

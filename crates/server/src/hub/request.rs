@@ -6,9 +6,12 @@ use crate::json::read_body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hub::{FilePath, Repo, RepoId, RepoKind, Revision};
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The repository in a request's path, and what of it. All of it is parsed; only what has no name cannot be found.
@@ -58,7 +61,7 @@ impl FromRequestParts<Arc<Hub>> for Target {
                 _ => {}
             }
         }
-        let Some(kind) = RepoKind::ALL.into_iter().find(|known| known.plural() == kind) else {
+        let Some(kind) = RepoKind::of_plural(kind) else {
             return Err(HubError::NoRepo { repo: quoted(&format!("{kind}/{owner}/{name}")), guest: false });
         };
         Ok(Target { repo: Repo { kind, id: RepoId::new(owner, name)? }, revision, path })
@@ -70,6 +73,11 @@ impl FromRequestParts<Arc<Hub>> for Target {
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// These names and values.
+    pub fn new(pairs: Vec<(String, String)>) -> Fields {
+        Fields(pairs)
+    }
+
     /// Reads `a=b&c=d`.
     pub fn parse(text: &[u8]) -> Fields {
         Fields(form_urlencoded::parse(text).into_owned().collect())
@@ -93,7 +101,7 @@ impl Fields {
     }
 
     /// A field that is a number.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, HubError> {
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, HubError> {
         let parse = |value: &str| {
             value
                 .parse()
@@ -123,6 +131,13 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
         let (value, _unknown) = crate::json::parse(&bytes)?;
         Ok(Body(value))
     }
+}
+
+/// The content of a file that stands in a request in Base64.
+pub fn decode_base64(path: &str, content: &str) -> Result<Vec<u8>, HubError> {
+    STANDARD
+        .decode(content)
+        .map_err(|error| HubError::Invalid(format!("{}: the content is no Base64: {error}", quoted(path))))
 }
 
 /// `http://host:port` as the caller knows this server, for the addresses that answers hold.

@@ -4,7 +4,7 @@ use super::refs::ref_name;
 use crate::error::quoted;
 use crate::hub::access::Caller;
 use crate::hub::body::{BodyReader, read};
-use crate::hub::request::{Body, Fields, Origin, Target, revision};
+use crate::hub::request::{Body, Fields, Origin, Target, decode_base64, revision};
 use crate::hub::upload::{Answer, LfsBatch, LfsObject};
 use crate::hub::{Hub, HubError};
 use crate::limits::{MAX_COMMIT_BYTES, MAX_COMMIT_LINE_BYTES, MAX_PREUPLOAD_FILES};
@@ -226,8 +226,7 @@ fn next_line(body: &mut BodyReader) -> Result<Option<Line>, HubError> {
 impl Lines {
     fn take(&mut self, hub: &Hub, repo: &Repo, line: Line) -> Result<(), HubError> {
         if self.operations.len() >= MAX_OPERATIONS {
-            let message = format!("the commit has more than {MAX_OPERATIONS} changes; make several of it");
-            return Err(HubError::Invalid(message));
+            return Err(HubError::too_many_changes());
         }
         self.operations.push(match line {
             Line::Header { summary, description, parent_commit } => {
@@ -239,9 +238,7 @@ impl Lines {
             Line::File { path, content, encoding } => {
                 let content = match encoding.as_deref() {
                     None | Some("utf-8") => content.into_bytes(),
-                    Some("base64") => STANDARD.decode(content).map_err(|error| {
-                        HubError::Invalid(format!("{}: the content is no Base64: {error}", quoted(&path)))
-                    })?,
+                    Some("base64") => decode_base64(&path, &content)?,
                     Some(other) => {
                         return Err(HubError::Invalid(format!(
                             "the encoding `{}` is not known",
@@ -249,8 +246,7 @@ impl Lines {
                         )));
                     }
                 };
-                let path = path.parse()?;
-                Operation::Add { path, sha256: hub.store.put(&mut content.as_slice())?.sha256, lfs: false }
+                hub.add(path.parse()?, content)?
             }
             Line::LfsFile { path, oid } => Operation::Add {
                 path: path.parse()?,

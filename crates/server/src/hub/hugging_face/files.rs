@@ -26,8 +26,7 @@ pub async fn tree(
     fields: Fields,
 ) -> Result<Json<Value>, HubError> {
     hub.blocking(move |hub| {
-        hub.view(caller, &target.repo)?;
-        let commit = hub.store.resolve(&target.repo, &target.revision()?)?;
+        let commit = hub.commit_of(caller, &target)?;
         match tree::list(&commit, target.path.as_ref(), fields.is_true("recursive")) {
             Some(entries) => Ok(Json(entries.iter().map(|entry| describe(&commit, entry)).collect())),
             None => {
@@ -61,8 +60,7 @@ pub async fn paths_info(
         return Err(HubError::Invalid(format!("{} paths are more than {MAX_PATHS} at once", paths.len())));
     }
     hub.blocking(move |hub| {
-        hub.view(caller, &target.repo)?;
-        let commit = hub.store.resolve(&target.repo, &target.revision()?)?;
+        let commit = hub.commit_of(caller, &target)?;
         // what no file can be called isn't there
         let paths: Vec<FilePath> = paths.iter().filter_map(|path| path.parse().ok()).collect();
         let found = paths.iter().filter_map(|path| tree::find(&commit, path));
@@ -79,8 +77,7 @@ pub async fn resolve(
     headers: HeaderMap,
 ) -> Result<Response, HubError> {
     hub.blocking(move |hub| {
-        hub.view(caller, &target.repo)?;
-        let commit = hub.store.resolve(&target.repo, &target.revision()?)?;
+        let commit = hub.commit_of(caller, &target)?;
         let (file, download) = hub.open(&commit, target.path.as_ref())?;
         let mut response = download.respond(&headers)?;
         let headers = response.headers_mut();
@@ -94,6 +91,12 @@ pub async fn resolve(
 }
 
 impl Hub {
+    /// The commit that a request's path names, if the caller may see it.
+    fn commit_of(&self, caller: Caller, target: &Target) -> Result<Commit, HubError> {
+        self.view(caller, &target.repo)?;
+        Ok(self.store.resolve(&target.repo, &target.revision()?)?)
+    }
+
     /// Opens a file of a commit.
     pub fn open(&self, commit: &Commit, path: Option<&FilePath>) -> Result<(FileEntry, Download), HubError> {
         let missing =

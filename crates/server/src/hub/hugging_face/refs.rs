@@ -41,11 +41,11 @@ pub async fn commits(
         hub.view(caller, &target.repo)?;
         let commits = hub.store.history(&target.repo, &target.revision()?, MAX_LISTED_COMMITS)?;
         let describe = |commit: &hub::store::Commit| {
-            let (title, message) = commit.message.split_once('\n').unwrap_or((&commit.message, ""));
+            let (title, message) = commit.title_and_body();
             json!({
                 "id": commit.id.to_string(),
                 "title": title,
-                "message": message.trim_start(),
+                "message": message,
                 "authors": [{"user": commit.author, "avatar": ""}],
                 "date": time(commit.time),
             })

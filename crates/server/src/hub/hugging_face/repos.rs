@@ -102,8 +102,7 @@ pub async fn delete(
     caller.must_be_member()?;
     let repo = request.repo()?;
     hub.blocking(move |hub| {
-        hub.store.remove(&repo)?;
-        tracing::info!(%repo, "repository deleted");
+        hub.remove(&repo)?;
         Ok(Json(json!({})))
     })
     .await
@@ -160,21 +159,11 @@ async fn list(
     kind: RepoKind,
     fields: Fields,
 ) -> Result<Json<Value>, HubError> {
-    if !hub.anonymous {
-        caller.must_be_member()?;
-    }
     hub.blocking(move |hub| {
-        let limit =
-            fields.number("limit")?.map_or(MAX_LISTED_REPOS, |n| n.min(MAX_LISTED_REPOS as u64) as usize);
-        let search = fields.get("search").map(str::to_ascii_lowercase);
-        let author = fields.get("author").map(str::to_ascii_lowercase);
-        let wanted = |info: &RepoInfo| {
-            let id = &info.repo.id;
-            hub.shows(caller, info)
-                && search.as_ref().is_none_or(|text| id.as_str().to_ascii_lowercase().contains(text))
-                && author.as_ref().is_none_or(|author| id.owner().eq_ignore_ascii_case(author))
-        };
-        let mut repos: Vec<RepoInfo> = hub.store.list(kind)?.into_iter().filter(wanted).collect();
+        let mut repos = hub.visible(caller, kind, fields.get("search"), fields.get("author"))?;
+        let limit = fields
+            .number("limit")?
+            .map_or(MAX_LISTED_REPOS, |n: u64| n.min(MAX_LISTED_REPOS as u64) as usize);
         match fields.get("sort") {
             Some("createdAt") => repos.sort_by_key(|info| std::cmp::Reverse(info.created)),
             // nothing is counted here, so that what is newest is also what is liked most

@@ -3,13 +3,11 @@
 use super::{revision, success};
 use crate::error::quoted;
 use crate::hub::access::Caller;
-use crate::hub::request::{Body, Origin, Target};
+use crate::hub::request::{Body, Origin, Target, decode_base64};
 use crate::hub::upload::{Answer, LfsBatch, LfsObject};
 use crate::hub::{Hub, HubError};
 use axum::Json;
 use axum::extract::State;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hub::limits::MAX_OPERATIONS;
 use hub::store::Operation;
 use hub::{Revision, StoreError};
@@ -74,8 +72,7 @@ pub async fn create(
 ) -> Result<Json<Value>, HubError> {
     caller.must_be_member()?;
     if commit.actions.len() > MAX_OPERATIONS {
-        let message = format!("the commit has more than {MAX_OPERATIONS} changes; make several of it");
-        return Err(HubError::Invalid(message));
+        return Err(HubError::too_many_changes());
     }
     hub.blocking(move |hub| {
         hub.view(caller, &target.repo)?;
@@ -100,12 +97,10 @@ fn operation(hub: &Hub, action: Action) -> Result<Operation, HubError> {
         }
         ("create" | "update", _) => {
             let content = match action.encoding.as_str() {
-                "base64" => STANDARD.decode(action.content).map_err(|error| {
-                    HubError::Invalid(format!("{}: the content is no Base64: {error}", quoted(&action.path)))
-                })?,
+                "base64" => decode_base64(&action.path, &action.content)?,
                 _ => action.content.into_bytes(),
             };
-            Ok(Operation::Add { path, sha256: hub.store.put(&mut content.as_slice())?.sha256, lfs: false })
+            hub.add(path, content)
         }
         (other, _) => Err(HubError::Invalid(format!("the action `{}` is not known", quoted(other)))),
     }

@@ -37,11 +37,11 @@ pub async fn list(
             commit: commit.id,
         })?;
         let total = entries.len();
-        let page = match fields.number("PageSize")? {
+        let page = match fields.number::<u64>("PageSize")? {
             Some(size) => {
                 let size = usize::try_from(size.max(1)).unwrap_or(usize::MAX);
-                let number =
-                    usize::try_from(fields.number("PageNumber")?.unwrap_or(1).max(1)).unwrap_or(usize::MAX);
+                let number = usize::try_from(fields.number::<u64>("PageNumber")?.unwrap_or(1).max(1))
+                    .unwrap_or(usize::MAX);
                 (number - 1).saturating_mul(size)..number.saturating_mul(size)
             }
             None => 0..total,

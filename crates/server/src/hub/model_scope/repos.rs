@@ -1,7 +1,6 @@
 //! Repositories: made, listed, described, deleted; their branches and tags.
 
 use super::{MASTER, revision, success};
-use crate::error::quoted;
 use crate::hub::access::Caller;
 use crate::hub::request::{Body, Fields, Target};
 use crate::hub::{Hub, HubError};
@@ -48,20 +47,10 @@ pub async fn create_dataset(
 ) -> Result<Json<Value>, HubError> {
     caller.must_be_member()?;
     let fields = form(&hub, request).await?;
-    let field = |name: &str| {
-        let found = fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        found.filter(|value| !value.is_empty())
-    };
-    let missing = |name| HubError::Invalid(format!("the form has no field {name}"));
-    let owner = field("Owner").ok_or_else(|| missing("Owner"))?;
-    let name = field("Name").ok_or_else(|| missing("Name"))?;
-    let repo = Repo::dataset(RepoId::new(owner, name)?);
-    let number = |value: &str| {
-        value
-            .parse()
-            .map_err(|_| HubError::Invalid(format!("Visibility is `{}`, not a number", quoted(value))))
-    };
-    let visibility = field("Visibility").map(number).transpose()?;
+    let field =
+        |name| fields.get(name).ok_or_else(|| HubError::Invalid(format!("the form has no field {name}")));
+    let repo = Repo::dataset(RepoId::new(field("Owner")?, field("Name")?)?);
+    let visibility = fields.number("Visibility")?;
     create(hub, repo, visibility).await
 }
 
@@ -73,8 +62,8 @@ async fn create(hub: Arc<Hub>, repo: Repo, visibility: Option<i64>) -> Result<Js
     .await
 }
 
-/// The fields of a `multipart/form-data` body, or of a JSON object.
-async fn form(hub: &Hub, request: Request) -> Result<Vec<(String, String)>, HubError> {
+/// The fields of a `multipart/form-data` body.
+async fn form(hub: &Hub, request: Request) -> Result<Fields, HubError> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = content_type.and_then(|value| multer::parse_boundary(value).ok());
     let bytes = read_body(request, &hub.timeouts, hub.body_bytes).await?;
@@ -92,7 +81,7 @@ async fn form(hub: &Hub, request: Request) -> Result<Vec<(String, String)>, HubE
         let name = field.name().unwrap_or_default().to_owned();
         fields.push((name, field.text().await.map_err(wrong)?));
     }
-    Ok(fields)
+    Ok(Fields::new(fields))
 }
 
 /// What changes of a repository.
@@ -127,8 +116,7 @@ pub async fn delete(
 ) -> Result<Json<Value>, HubError> {
     caller.must_be_member()?;
     hub.blocking(move |hub| {
-        hub.store.remove(&target.repo)?;
-        tracing::info!(repo = %target.repo, "repository deleted");
+        hub.remove(&target.repo)?;
         Ok(success(Value::Null))
     })
     .await
@@ -217,30 +205,6 @@ impl Page {
     }
 }
 
-/// The repositories of a kind that the caller may see, whose name has `search` in it and which are `owner`'s.
-async fn visible(
-    hub: Arc<Hub>,
-    caller: Caller,
-    kind: RepoKind,
-    search: Option<String>,
-    owner: Option<String>,
-) -> Result<Vec<RepoInfo>, HubError> {
-    if !hub.anonymous {
-        caller.must_be_member()?;
-    }
-    hub.blocking(move |hub| {
-        let search = search.map(|text| text.to_ascii_lowercase());
-        let wanted = |info: &RepoInfo| {
-            let id = &info.repo.id;
-            hub.shows(caller, info)
-                && search.as_ref().is_none_or(|text| id.as_str().to_ascii_lowercase().contains(text))
-                && owner.as_ref().is_none_or(|owner| id.owner().eq_ignore_ascii_case(owner))
-        };
-        Ok(hub.store.list(kind)?.into_iter().filter(wanted).collect())
-    })
-    .await
-}
-
 /// Lists repositories in the newer form.
 pub async fn list(
     State(hub): State<Arc<Hub>>,
@@ -248,13 +212,11 @@ pub async fn list(
     Path(kind): Path<String>,
     fields: Fields,
 ) -> Result<Json<Value>, HubError> {
-    let kind = RepoKind::ALL
-        .into_iter()
-        .find(|known| known.plural() == kind)
-        .ok_or(HubError::Unsupported("it keeps models and datasets only"))?;
-    let field = |name| fields.get(name).map(str::to_owned);
+    let kind =
+        RepoKind::of_plural(&kind).ok_or(HubError::Unsupported("it keeps models and datasets only"))?;
     let page = Page::new(fields.number("page_number")?, fields.number("page_size")?);
-    let repos = visible(hub, caller, kind, field("search"), field("owner")).await?;
+    let find = move |hub: &Hub| hub.visible(caller, kind, fields.get("search"), fields.get("owner"));
+    let repos = hub.blocking(find).await?;
     let items: Vec<Value> = page.of(&repos).iter().map(summary).collect();
     let mut data = json!({"total_count": repos.len(), "page_number": page.number, "page_size": page.size});
     data[kind.plural()] = items.into();
@@ -277,8 +239,8 @@ pub async fn list_models(
     Body(request): Body<ListModels>,
 ) -> Result<Json<Value>, HubError> {
     let page = Page::new(request.page_number, request.page_size);
-    let repos =
-        visible(hub, caller, RepoKind::Model, None, request.path.filter(|path| !path.is_empty())).await?;
+    let owner = request.path.filter(|path| !path.is_empty());
+    let repos = hub.blocking(move |hub| hub.visible(caller, RepoKind::Model, None, owner.as_deref())).await?;
     let models: Vec<Value> = page.of(&repos).iter().map(data).collect();
     Ok(success(json!({"Models": models, "TotalCount": repos.len()})))
 }
@@ -290,8 +252,8 @@ pub async fn list_datasets(
     fields: Fields,
 ) -> Result<Json<Value>, HubError> {
     let page = Page::new(fields.number("PageNumber")?, fields.number("PageSize")?);
-    let owner = fields.get("owner").map(str::to_owned);
-    let repos = visible(hub, caller, RepoKind::Dataset, None, owner).await?;
+    let find = move |hub: &Hub| hub.visible(caller, RepoKind::Dataset, None, fields.get("owner"));
+    let repos = hub.blocking(find).await?;
     let mut answer = success(page.of(&repos).iter().map(data).collect());
     answer.0["TotalCount"] = repos.len().into();
     answer.0["PageNumber"] = page.number.into();
@@ -340,12 +302,12 @@ pub async fn commits(
         let at = revision(hub, &target.repo, fields.get("Ref").or(fields.get("Revision")))?;
         let commits = hub.store.history(&target.repo, &at, MAX_LISTED_COMMITS)?;
         let describe = |commit: &hub::store::Commit| {
-            let (title, message) = commit.message.split_once('\n').unwrap_or((&commit.message, ""));
+            let (title, message) = commit.title_and_body();
             json!({
                 "Id": commit.id.to_string(),
                 "ShortId": commit.id.to_string()[..8],
                 "Title": title,
-                "Message": message.trim_start(),
+                "Message": message,
                 "AuthorName": commit.author,
                 "CommitterName": commit.author,
                 "CommittedDate": commit.time,
