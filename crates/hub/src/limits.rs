@@ -112,6 +112,9 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// process dies is little to ask for again.
 pub const PART_BYTES: u64 = 16 << 20;
 
+/// Bytes of a part after which what has come is written: each time costs a change of threads.
+pub const WRITE_BYTES: u64 = 1 << 20;
+
 /// Bytes of a part after which what has come is recorded.
 pub const RECORD_BYTES: u64 = 4 << 20;
 

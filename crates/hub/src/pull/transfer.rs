@@ -2,10 +2,11 @@
 
 use super::{PullError, blocking};
 use crate::digest::GitDigester;
-use crate::limits::{PART_BYTES, RECORD_BYTES, TRY_BYTES};
+use crate::limits::{PART_BYTES, RECORD_BYTES, TRY_BYTES, WRITE_BYTES};
 use crate::remote::{Announced, Download, Remote, RemoteError};
 use crate::store::{Blob, BlobWriter, Partial};
 use crate::{FilePath, Store, StoreError};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -41,6 +42,8 @@ pub(super) struct Transfer<'a> {
 struct Active {
     download: Arc<Download>,
     partial: Arc<Partial>,
+    /// Held by who writes: the system lets one at a time write to a file, and others wait for it on a processor.
+    writing: tokio::sync::Mutex<()>,
     /// Whether it has come as a whole after all, because the hub does not send parts.
     whole: tokio::sync::Mutex<bool>,
 }
@@ -109,7 +112,12 @@ impl<'a> Transfer<'a> {
         if parts.is_empty() {
             parts.push(0..0);
         }
-        let active = Arc::new(Active { download, partial, whole: tokio::sync::Mutex::new(false) });
+        let active = Arc::new(Active {
+            download,
+            partial,
+            writing: tokio::sync::Mutex::default(),
+            whole: tokio::sync::Mutex::default(),
+        });
         Ok(parts.into_iter().map(|part| Job::Part(active.clone(), part)).collect())
     }
 
@@ -191,14 +199,29 @@ impl<'a> Transfer<'a> {
     ) -> Result<(), PullError> {
         let mut body = self.remote.open(&active.download, *at..end).await?;
         let mut came = Came { recorder, partial: &active.partial, range: *at..*at };
-        while let Some(bytes) = body.chunk().await? {
-            let (partial, offset, length) = (active.partial.clone(), *at, bytes.len() as u64);
-            blocking(move || partial.write_at(&bytes, offset)).await?;
-            *at += length;
-            came.extend(*at);
-            self.add(length, length);
+        let (mut gathered, mut length) = (Vec::new(), 0);
+        loop {
+            let chunk = body.chunk().await;
+            let more = matches!(chunk, Ok(Some(_)));
+            if let Ok(Some(bytes)) = chunk.as_ref() {
+                length += bytes.len() as u64;
+                gathered.push(bytes.clone());
+            }
+            // also when it has broken off: what came need not come again
+            if length >= WRITE_BYTES || (!more && length > 0) {
+                let (partial, offset, pieces) = (active.partial.clone(), *at, std::mem::take(&mut gathered));
+                let writing = active.writing.lock().await;
+                blocking(move || write_all_at(&partial, &pieces, offset)).await?;
+                drop(writing);
+                *at += length;
+                came.extend(*at);
+                self.add(length, length);
+                length = 0;
+            }
+            if chunk?.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Makes a file of which all parts are there a blob.
@@ -261,6 +284,15 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// Writes pieces one after another from `offset` on.
+fn write_all_at(partial: &Partial, pieces: &[Bytes], mut offset: u64) -> Result<(), StoreError> {
+    pieces.iter().try_for_each(|piece| {
+        partial.write_at(piece, offset)?;
+        offset += piece.len() as u64;
+        Ok(())
+    })
+}
+
 /// Parts of a range, of which each is asked for at once.
 fn split(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let Range { start, end } = range;
@@ -300,7 +332,7 @@ impl Came<'_> {
 
     fn send(&mut self) {
         if !self.range.is_empty() {
-            self.recorder.send(Message::Written(self.partial.clone(), self.range.clone()));
+            self.recorder.send(Message::Work((self.partial.clone(), self.range.clone())));
             self.range.start = self.range.end;
         }
     }
@@ -312,33 +344,40 @@ impl Drop for Came<'_> {
     }
 }
 
-/// A thread that records what was written. It takes what has gathered while it waited for the disk together, so that a
-/// slow disk is waited for less often, and downloads go on meanwhile.
+/// A thread that records what was written, and one that digests what was recorded, so that neither the disk nor the digest
+/// waits for the other. The first takes what has gathered while it waited for the disk together, so that a slow disk is
+/// waited for less often, and downloads go on meanwhile.
 struct Recorder {
-    sender: mpsc::Sender<Message>,
-    thread: JoinHandle<Result<(), StoreError>>,
+    sender: mpsc::Sender<Message<Written>>,
+    threads: [JoinHandle<Result<(), StoreError>>; 2],
 }
 
-enum Message {
-    /// Bytes that were written.
-    Written(Arc<Partial>, Range<u64>),
-    /// All that was sent before is to be recorded.
+/// What a thread is told.
+enum Message<T> {
+    /// What there is to do.
+    Work(T),
+    /// Somebody waits until all that was sent before is done.
     Flush(oneshot::Sender<()>),
 }
 
+/// Bytes that were written.
+type Written = (Arc<Partial>, Range<u64>);
+
 impl Recorder {
     fn start() -> Recorder {
-        let (sender, receiver) = mpsc::channel();
-        let thread = spawn_blocking(move || record(&receiver));
-        Recorder { sender, thread }
+        let (sender, written) = mpsc::channel();
+        let (recorded, digested) = mpsc::channel();
+        let threads =
+            [spawn_blocking(move || record(&written, &recorded)), spawn_blocking(move || digest(&digested))];
+        Recorder { sender, threads }
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: Message<Written>) {
         // a thread that has ended says why when it is closed
         let _ = self.sender.send(message);
     }
 
-    /// Waits until all that was sent is recorded.
+    /// Waits until all that was sent is recorded and digested.
     async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         self.send(Message::Flush(done));
@@ -346,24 +385,30 @@ impl Recorder {
         let _ = wait.await;
     }
 
-    /// Records what is left.
+    /// Records and digests what is left.
     async fn close(self) -> Result<(), PullError> {
         drop(self.sender);
-        match self.thread.await {
-            Ok(result) => Ok(result?),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        for thread in self.threads {
+            match thread.await {
+                Ok(result) => result?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
         }
+        Ok(())
     }
 }
 
-fn record(receiver: &mpsc::Receiver<Message>) -> Result<(), StoreError> {
+fn record(
+    receiver: &mpsc::Receiver<Message<Written>>,
+    recorded: &mpsc::Sender<Message<Arc<Partial>>>,
+) -> Result<(), StoreError> {
     while let Ok(first) = receiver.recv() {
         let mut written: Vec<(Arc<Partial>, Vec<Range<u64>>)> = Vec::new();
         let mut waiting = Vec::new();
         for message in std::iter::once(first).chain(receiver.try_iter()) {
             match message {
                 Message::Flush(done) => waiting.push(done),
-                Message::Written(partial, range) => {
+                Message::Work((partial, range)) => {
                     match written.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &partial)) {
                         Some((_, ranges)) => ranges.push(range),
                         None => written.push((partial, vec![range])),
@@ -371,14 +416,25 @@ fn record(receiver: &mpsc::Receiver<Message>) -> Result<(), StoreError> {
                 }
             }
         }
+        // a thread that has ended says why when it is closed
+        let tell = |message| drop(recorded.send(message));
         for (partial, ranges) in written {
             // a record must not outlive a power cut that its bytes don't
             partial.sync()?;
             merged(ranges).into_iter().try_for_each(|range| partial.record(range))?;
+            tell(Message::Work(partial));
         }
-        for done in waiting {
+        waiting.into_iter().map(Message::Flush).for_each(tell);
+    }
+    Ok(())
+}
+
+fn digest(receiver: &mpsc::Receiver<Message<Arc<Partial>>>) -> Result<(), StoreError> {
+    while let Ok(message) = receiver.recv() {
+        match message {
+            Message::Work(partial) => partial.digest()?,
             // who waited may have been cancelled
-            let _ = done.send(());
+            Message::Flush(done) => drop(done.send(())),
         }
     }
     Ok(())

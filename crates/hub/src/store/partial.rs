@@ -47,8 +47,7 @@ struct Finished {
     log: File,
 }
 
-/// The digest of the bytes that are there from the beginning on. It follows the download, while what it reads is still
-/// in memory: reading the whole again at the end would take as long as writing it.
+/// The digest of the bytes that are there from the beginning on.
 #[derive(Debug, Default)]
 struct Prefix {
     hash: Sha256Digester,
@@ -200,22 +199,25 @@ impl Partial {
         if range.end > self.wanted.size {
             return Err(StoreError::OtherSize { announced: self.wanted.size, found: range.end });
         }
-        let there = {
-            let mut finished = self.finished();
-            let written = disk::step().and_then(|()| finished.log.write_all(line(range.clone()).as_bytes()));
-            written.map_err(StoreError::at(&self.path))?;
-            finished.ranges.insert(range);
-            finished.ranges.prefix()
-        };
-        // one thread digests, the others go on
-        match self.prefix.try_lock() {
-            Ok(mut prefix) => self.digest(&mut prefix, there),
-            Err(_) => Ok(()),
-        }
+        let mut finished = self.finished();
+        let written = disk::step().and_then(|()| finished.log.write_all(line(range.clone()).as_bytes()));
+        written.map_err(StoreError::at(&self.path))?;
+        finished.ranges.insert(range);
+        Ok(())
+    }
+
+    /// Takes what is recorded, from the beginning up to the first byte that isn't, into the digest that
+    /// [`finish`](Partial::finish) needs. It is done earlier here, while the bytes are still in memory and others come.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn digest(&self) -> Result<(), StoreError> {
+        let there = self.finished().ranges.prefix();
+        self.digest_to(&mut self.prefix.lock().unwrap_or_else(PoisonError::into_inner), there)
     }
 
     /// Takes the bytes up to `end` into the digest.
-    fn digest(&self, prefix: &mut Prefix, end: u64) -> Result<(), StoreError> {
+    fn digest_to(&self, prefix: &mut Prefix, end: u64) -> Result<(), StoreError> {
         let mut buffer = vec![0; READ_BYTES];
         while prefix.bytes < end {
             let length = (end - prefix.bytes).min(READ_BYTES as u64) as usize;
@@ -239,7 +241,7 @@ impl Partial {
             return Err(StoreError::OtherSize { announced: size, found: there });
         }
         let mut prefix = std::mem::take(&mut *self.prefix.lock().unwrap_or_else(PoisonError::into_inner));
-        self.digest(&mut prefix, size)?;
+        self.digest_to(&mut prefix, size)?;
         let found = prefix.hash.finish();
         if found == announced {
             self.store.upload_blob(&announced, &self.path)?;
