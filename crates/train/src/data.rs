@@ -12,6 +12,7 @@ mod loader;
 mod order;
 mod parquet;
 mod preference;
+mod prepare;
 mod share_gpt;
 mod text;
 
@@ -41,7 +42,7 @@ pub struct Language<'a> {
 }
 
 /// What is learned at once: a text, or texts that are compared.
-pub trait Item: Sized + 'static {
+pub trait Item: Sized + Send + 'static {
     /// The objective that learns it.
     const OBJECTIVE: ObjectiveKind;
     /// The forms that it comes in.

@@ -3,6 +3,12 @@
 /// Bytes of a line of a dataset. A conversation of 100,000 tokens has some 0.5 MB.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
 
+/// Lines that are rendered and tokenized together, on all processors.
+pub const PREPARED_AT_ONCE: usize = 1_024;
+
+/// Bytes of lines after which fewer are enough.
+pub const PREPARED_BYTES: usize = 16 << 20;
+
 /// Bytes of a file that is read whole: `.txt` and `.json`. Larger ones can be `.jsonl` or `.parquet`.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 

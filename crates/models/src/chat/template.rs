@@ -9,9 +9,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value as JinjaValue};
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// The name that error messages call the template by.
 const NAME: &str = "chat_template";
@@ -76,6 +79,26 @@ pub enum TemplateError {
     ControlTokens,
 }
 
+thread_local! {
+    /// Whether this thread has the stack that templates may take.
+    static RENDERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A thread that renders templates where it calls them.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn spawn_renderer<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let thread = thread::Builder::new().name("chat template".into()).stack_size(RENDER_STACK_BYTES);
+    thread.spawn_scoped(scope, || {
+        RENDERS.set(true);
+        work()
+    })
+}
+
 impl ChatTemplate {
     /// Compiles `source`; `bos` and `eos` are the tokens that templates know as `bos_token` and `eos_token`, empty if
     /// the tokenizer has none.
@@ -90,17 +113,16 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, source: source.into(), variables, bos: bos.into(), eos: eos.into() })
     }
 
-    /// The prompt as text, exactly as the template gives it.
+    /// The prompt as text, exactly as the template gives it. It is made on a thread with the stack that this may take; who
+    /// renders many calls this from [one](spawn_renderer).
     pub fn render(&self, input: &RenderInput) -> Result<String, TemplateError> {
-        std::thread::scope(|scope| {
-            let thread =
-                std::thread::Builder::new().name("chat template".into()).stack_size(RENDER_STACK_BYTES);
-            let thread = thread.spawn_scoped(scope, || self.render_here(input));
-            let thread =
-                thread.map_err(|error| TemplateError::Render(format!("no thread to render on: {error}")))?;
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(TemplateError::Render("the template engine panicked".into())))
+        let panicked = |_| Err(TemplateError::Render("the template engine panicked".into()));
+        if RENDERS.get() {
+            return catch_unwind(AssertUnwindSafe(|| self.render_here(input))).unwrap_or_else(panicked);
+        }
+        thread::scope(|scope| match spawn_renderer(scope, || self.render(input)) {
+            Ok(thread) => thread.join().unwrap_or_else(panicked),
+            Err(error) => Err(TemplateError::Render(format!("no thread to render on: {error}"))),
         })
     }
 

@@ -158,6 +158,9 @@ pub enum DataError {
         /// How many there are in all.
         count: usize,
     },
+    /// The system has no thread to read on.
+    #[error("no thread to read data on: {0}")]
+    Thread(std::io::Error),
     /// More examples than the bound.
     #[error("there are more than {MAX_EXAMPLES} examples")]
     TooMany,

@@ -3,10 +3,12 @@
 use super::fault::{DataError, LineFault, Place};
 use super::files::{FileKind, expand};
 use super::forms::{self, Fields};
+use super::prepare::{Digest128, Found, Prepared, Unread, prepare};
 use super::{Findings, Item, Language, Repeat, json_array, parquet};
-use crate::limits::{MAX_EXAMPLES, MAX_FAULTS_IN_MESSAGE, MAX_FILE_BYTES, MAX_LINE_BYTES};
+use crate::limits::{
+    MAX_EXAMPLES, MAX_FAULTS_IN_MESSAGE, MAX_FILE_BYTES, MAX_LINE_BYTES, PREPARED_AT_ONCE, PREPARED_BYTES,
+};
 use models::lines::Lines;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
@@ -14,15 +16,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The first 128 bits of a SHA-256: two of ten million are alike by chance with a probability of 1e-25.
-type Digest128 = [u8; 16];
-
 /// Reads one list of files after another.
 pub(super) struct Loader<'a> {
     language: &'a Language<'a>,
     /// Whether what is read is to be learned, not evaluated.
     learned: bool,
     findings: Findings,
+    /// What has been read and not prepared, and how many bytes of text that has.
+    waiting: Vec<Found>,
+    waiting_bytes: usize,
     /// Where each example was first, as it is and in its letters and digits alone.
     exact: HashMap<Digest128, Place>,
     normal: HashMap<Digest128, Place>,
@@ -38,6 +40,8 @@ impl<'a> Loader<'a> {
             language,
             learned: true,
             findings: Findings::default(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
             exact: HashMap::new(),
             normal: HashMap::new(),
             count: 0,
@@ -69,11 +73,13 @@ impl<'a> Loader<'a> {
                 FileKind::Array => self.array(&path, &mut items)?,
                 FileKind::Text => self.text(&path, &mut items)?,
                 FileKind::Parquet => parquet::rows(&path, &forms::known_keys::<T>(), |row, fields| {
-                    self.fields(Place { path: path.as_path().into(), line: row }, fields, &mut items)
+                    let place = Place { path: path.as_path().into(), line: row };
+                    self.found((place, fields.map(Unread::Row)), &mut items)
                 })?,
             }
             self.findings.files.push(path);
         }
+        self.prepare(&mut items)?;
         if items.is_empty() && !paths.is_empty() && self.fault_count == faults {
             let files: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             return Err(DataError::Empty {
@@ -92,22 +98,18 @@ impl<'a> Loader<'a> {
         let shared: Arc<Path> = path.into();
         while let Some(line) = lines.next_line().map_err(failed)? {
             let place = Place { path: shared.clone(), line: line.number };
-            let Some(bytes) = line.bytes else {
-                self.fault(place, LineFault::TooLong);
-                continue;
-            };
-            let Ok(text) = std::str::from_utf8(bytes) else {
-                self.fault(place, LineFault::Utf8);
-                continue;
-            };
-            self.object(place, text, items)?;
+            match line.bytes.ok_or(LineFault::TooLong).map(std::str::from_utf8) {
+                Ok(Ok(text)) => self.object(place, text, items)?,
+                Ok(Err(_)) => self.found((place, Err(LineFault::Utf8)), items)?,
+                Err(fault) => self.found((place, Err(fault)), items)?,
+            }
         }
         Ok(())
     }
 
     /// An array of JSON objects; what does not begin as one is taken as lines.
     fn array<T: Item>(&mut self, path: &Path, items: &mut Vec<T>) -> Result<(), DataError> {
-        let Some(text) = self.whole(path)? else { return Ok(()) };
+        let Some(text) = self.whole(path, items)? else { return Ok(()) };
         let text = text.trim_start_matches('\u{feff}');
         if !text.trim_start().starts_with('[') {
             return self.lines(path, items);
@@ -120,21 +122,20 @@ impl<'a> Loader<'a> {
             Err(line) => {
                 let fault =
                     LineFault::Json("the array that the file begins with does not end here".to_owned());
-                self.fault(Place { path: shared, line }, fault);
-                Ok(())
+                self.found((Place { path: shared, line }, Err(fault)), items)
             }
         }
     }
 
     /// One text.
     fn text<T: Item>(&mut self, path: &Path, items: &mut Vec<T>) -> Result<(), DataError> {
-        let Some(text) = self.whole(path)? else { return Ok(()) };
+        let Some(text) = self.whole(path, items)? else { return Ok(()) };
         let fields = Fields::from_iter([("text".to_owned(), text.into())]);
-        self.fields(Place { path: path.into(), line: 1 }, Ok(fields), items)
+        self.found((Place { path: path.into(), line: 1 }, Ok(Unread::Row(fields))), items)
     }
 
     /// A file's text; `None` where it is none, which is a fault.
-    fn whole(&mut self, path: &Path) -> Result<Option<String>, DataError> {
+    fn whole<T: Item>(&mut self, path: &Path, items: &mut Vec<T>) -> Result<Option<String>, DataError> {
         let failed = |source| DataError::File { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
@@ -149,7 +150,7 @@ impl<'a> Loader<'a> {
             Err(error) => {
                 let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
                 let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-                self.fault(Place { path: path.into(), line }, LineFault::Utf8);
+                self.found((Place { path: path.into(), line }, Err(LineFault::Utf8)), items)?;
                 Ok(None)
             }
         }
@@ -161,28 +162,42 @@ impl<'a> Loader<'a> {
         if text.trim().is_empty() {
             return Ok(());
         }
-        let fields = serde_json::from_str(text).map_err(|error| LineFault::Json(error.to_string()));
-        self.fields(place, fields, items)
+        self.found((place, Ok(Unread::Line(text.to_owned()))), items)
     }
 
-    fn fields<T: Item>(
-        &mut self,
-        place: Place,
-        fields: Result<Fields, LineFault>,
-        items: &mut Vec<T>,
-    ) -> Result<(), DataError> {
-        match fields.and_then(|fields| forms::items::<T>(fields, self.language)) {
-            Ok(found) => found.into_iter().try_for_each(|item| self.add(&place, item, items)),
-            Err(fault) => {
-                self.fault(place, fault);
-                Ok(())
-            }
+    /// Takes what stands at a place, which is prepared together with others.
+    fn found<T: Item>(&mut self, found: Found, items: &mut Vec<T>) -> Result<(), DataError> {
+        if let Ok(Unread::Line(text)) = &found.1 {
+            self.waiting_bytes += text.len();
+        }
+        self.waiting.push(found);
+        match self.waiting.len() >= PREPARED_AT_ONCE || self.waiting_bytes >= PREPARED_BYTES {
+            true => self.prepare(items),
+            false => Ok(()),
         }
     }
 
-    fn add<T: Item>(&mut self, place: &Place, item: T, items: &mut Vec<T>) -> Result<(), DataError> {
-        let tokens: Vec<&[u32]> = item.sequences().iter().map(|example| example.tokens()).collect();
-        if tokens.iter().any(|tokens| tokens.len() > self.language.max_tokens) {
+    /// Prepares what waits, and takes it in its order.
+    fn prepare<T: Item>(&mut self, items: &mut Vec<T>) -> Result<(), DataError> {
+        self.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting);
+        for (place, outcome) in prepare(waiting, self.language).map_err(DataError::Thread)? {
+            match outcome {
+                Ok(prepared) => prepared.into_iter().try_for_each(|one| self.add(&place, one, items))?,
+                Err(fault) => self.fault(place, fault),
+            }
+        }
+        Ok(())
+    }
+
+    fn add<T: Item>(
+        &mut self,
+        place: &Place,
+        prepared: Prepared<T>,
+        items: &mut Vec<T>,
+    ) -> Result<(), DataError> {
+        let Prepared { item, exact, normal } = prepared;
+        if item.sequences().iter().any(|example| example.tokens().len() > self.language.max_tokens) {
             self.findings.too_long.push(place.clone());
             return Ok(());
         }
@@ -190,8 +205,7 @@ impl<'a> Loader<'a> {
             return Err(DataError::TooMany);
         }
         self.count += 1;
-        let digests = (exact_digest(&tokens), self.normal_digest(&tokens));
-        self.compare(place, digests);
+        self.compare(place, (exact, normal));
         items.push(item);
         Ok(())
     }
@@ -207,18 +221,6 @@ impl<'a> Loader<'a> {
             (None, None) => return,
         };
         list.push(Repeat { place: place.clone(), of });
-    }
-
-    /// Of the letters and digits alone, in small letters.
-    fn normal_digest(&self, sequences: &[&[u32]]) -> Digest128 {
-        let mut hash = Sha256::new();
-        for tokens in sequences {
-            let text = self.language.tokenizer.decode(tokens, true);
-            let letters = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase);
-            hash.update(letters.collect::<String>());
-            hash.update([0xff]);
-        }
-        shortened(hash)
     }
 
     fn fault(&mut self, place: Place, fault: LineFault) {
@@ -238,19 +240,4 @@ fn first_place(seen: &mut HashMap<Digest128, Place>, digest: Digest128, place: &
             None
         }
     }
-}
-
-fn exact_digest(sequences: &[&[u32]]) -> Digest128 {
-    let mut hash = Sha256::new();
-    for tokens in sequences {
-        hash.update((tokens.len() as u64).to_le_bytes());
-        tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
-    }
-    shortened(hash)
-}
-
-fn shortened(hash: Sha256) -> Digest128 {
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&hash.finalize()[..16]);
-    digest
 }
