@@ -25,6 +25,8 @@ pub struct Demand {
     pub optimizer_bytes: u64,
     /// Rank of the adapter; 0 where all weights are trained.
     pub rank: u64,
+    /// Whether the adapter is a DoRA.
+    pub dora: bool,
     /// Tokens of the longest example.
     pub longest: u64,
     /// Tokens of the longest examples that a step can have, together.
@@ -61,11 +63,16 @@ impl Sizes {
     }
 
     /// Values that a token keeps in a layer until the backward pass: both residual states and their norms; queries, keys and
-    /// values before and after their norm and rotation, and what attention gives; gate, up and their product; and the
-    /// adapters' inner states.
-    fn kept_by_layer(&self, rank: u64) -> u64 {
+    /// values before and after their norm and rotation, and what attention gives; gate, up and their product; the
+    /// adapters' inner states; and with DoRA what each linear layer gives before its length is changed.
+    fn kept_by_layer(&self, rank: u64, dora: bool) -> u64 {
         let attention = if self.qk_norm { 3 } else { 2 };
-        4 * self.hidden + attention * (self.queries + self.keys) + 3 * self.intermediate + 7 * rank
+        let undirected = self.queries + 2 * (self.keys + self.hidden + self.intermediate);
+        4 * self.hidden
+            + attention * (self.queries + self.keys)
+            + 3 * self.intermediate
+            + 7 * rank
+            + u64::from(dora) * undirected
     }
 
     /// Values of a token's gradients that are there at once.
@@ -122,7 +129,7 @@ impl Demand {
     /// Bytes that the run takes at most beside the trained values, which are there already.
     pub fn bytes(&self, choice: Choice) -> u64 {
         let s = &self.sizes;
-        let layer = s.kept_by_layer(self.rank);
+        let layer = s.kept_by_layer(self.rank, self.dora);
         let kept = if choice.recompute { s.layers * s.hidden + layer } else { s.layers * layer };
         // the head's input and its gradient beside them, and the cache of one layer
         let per_token = kept + s.gradients() + 3 * s.hidden + 2 * s.keys;
@@ -130,7 +137,9 @@ impl Demand {
         // gradients, and a copy of the values while a checkpoint is written
         let trained = 2 * self.trained * F32 + self.optimizer_bytes;
         let step = self.tokens(choice.part_tokens).saturating_mul(per_token * F32);
-        (self.frozen_bytes + trained + logits).saturating_add(step)
+        // the largest matrix with its adapter added, whose rows are measured
+        let summed = u64::from(self.dora) * 2 * s.hidden * s.intermediate.max(s.queries) * F32;
+        (self.frozen_bytes + trained + logits + summed).saturating_add(step)
     }
 
     /// Decides whether to compute activations again: as `asked`, or else when memory is short. `available` is the memory that
@@ -185,6 +194,7 @@ mod tests {
             trained: 10_000_000,
             optimizer_bytes: 80_000_000,
             rank: 16,
+            dora: false,
             longest: 512,
             batch_tokens: 4096,
         }
@@ -211,6 +221,15 @@ mod tests {
                 (found, _) => panic!("{asked:?} {available:?}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn dora_keeps_more() {
+        let gigabytes =
+            |demand: Demand| demand.bytes(Choice { part_tokens: 2048, recompute: false }) as f64 / 1e9;
+        // 2,048 tokens x 28 layers x (2,048 + 2 x (1,024 + 1,024 + 3,072)) values, and a matrix twice
+        let more = gigabytes(Demand { dora: true, ..demand() }) - gigabytes(demand());
+        assert!((more - 2.84).abs() < 0.01, "{more}");
     }
 
     #[test]

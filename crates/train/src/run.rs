@@ -471,6 +471,7 @@ fn recompute(
         trained: parameters.all().iter().map(|p| p.len() as u64).sum(),
         optimizer_bytes: optimizer.bytes(parameters),
         rank: if adapter { recipe.method.rank as u64 } else { 0 },
+        dora: adapter && recipe.method.dora,
         longest: task.longest_part() as u64,
         batch_tokens: task.longest_step(recipe.steps.batch) as u64,
     };

@@ -152,7 +152,7 @@ impl From<StoreError> for HubError {
             StoreError::RepoExists(_) | StoreError::Collision { .. } | StoreError::RefExists { .. } => {
                 HubError::Exists { message: error.to_string(), url: None }
             }
-            StoreError::Moved { .. } => HubError::Moved(error.to_string()),
+            StoreError::Moved { .. } | StoreError::Conflict(_) => HubError::Moved(error.to_string()),
             StoreError::Name(_)
             | StoreError::Digest(_)
             | StoreError::OtherDigest { .. }

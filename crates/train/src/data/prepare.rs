@@ -63,9 +63,7 @@ pub(super) fn prepare<T: Item>(
 
 fn outcome<T: Item>((place, unread): Found, language: &Language<'_>) -> Outcome<T> {
     let fields = unread.and_then(|unread| match unread {
-        Unread::Line(text) => {
-            serde_json::from_str(&text).map_err(|error| LineFault::Json(error.to_string()))
-        }
+        Unread::Line(text) => serde_json::from_str(&text).map_err(|error| LineFault::Json(error.to_string())),
         Unread::Row(fields) => Ok(fields),
     });
     let items = fields.and_then(|fields| forms::items::<T>(fields, language));
