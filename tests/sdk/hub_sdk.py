@@ -372,7 +372,7 @@ def main():
     home = tempfile.mkdtemp()
     tempfile.tempdir = home
     server = subprocess.Popen(
-        [arguments.wen, "serve", "--port", "0", "--api-key", KEY, "--hub", f"{home}/hub"],
+        [arguments.wen, "serve", "--port", "0", "--api-key", KEY, "--no-model", "--hub", f"{home}/hub"],
         stdout=subprocess.PIPE,
         env={**os.environ, "WEN_LOG": "warn"},
         text=True,

@@ -6,6 +6,8 @@
 
 mod packed_file;
 
+pub use packed_file::cache_dir;
+
 use crate::checkpoint::{Checkpoint, FileError};
 use kernels::Pool;
 use kernels::packed::{GROUP, GroupScale, PackedType, TILE, TileMut, quantize_outputs};

@@ -67,7 +67,8 @@ pub fn card(rows: &[Row], facts: &Facts) -> String {
          `cargo run --release -p nano -- build --tokens {tokens} --seed {seed}`.\n\n\
          ## What it does\n\n\
          On 200 held-out cases of each task and language, whose sentence forms and made-up names, schemas and things are \
-         not in its training text (with 95% confidence):\n\n{}\n\
+         not in its training text (with 95% confidence). The last column is what it is made for; where a score is \
+         below it, do not rely on the model.\n\n{}\n\
          ## What it can't\n\n\
          - It knows nothing about the world beyond these tasks, and can't reason, calculate, translate or write freely.\n\
          - It expects requests much like those in its training text: `cargo run -p nano -- samples` prints some. Far from them \

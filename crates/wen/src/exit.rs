@@ -218,7 +218,8 @@ pub fn message(error: &anyhow::Error) -> String {
 fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if cause.is::<NoSuchModel>() {
         return Some(
-            "give the path of a checkpoint directory or of a GGUF file, or the name of a model of a hub: owner/name",
+            "give the path of a checkpoint directory or of a GGUF file, or the name of a model of a hub: owner/name; `wen-nano` is \
+             built in",
         );
     }
     if let Some(StoreError::NoRepo(_)) = cause.downcast_ref() {

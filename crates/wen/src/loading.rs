@@ -1,8 +1,8 @@
 //! From a path to a model, and to an engine that runs it.
 
-use crate::obtaining;
 use crate::progress::Progress;
 use crate::sizes::SizeArgs;
+use crate::{builtin, obtaining};
 use anyhow::Context;
 use engine::{AdapterName, Engine, EngineOptions, LoadedAdapter};
 use hub::source::SourceError;
@@ -27,8 +27,8 @@ pub struct NotForChat {
     pub why: &'static str,
 }
 
-/// Where the model is that a person calls `name`: a path, an alias, or a model of a hub, which is pulled first if the store
-/// doesn't have it.
+/// Where the model is that a person calls `name`: a path, an alias, the built-in model, or one of a hub, which is pulled first
+/// if the store doesn't have it.
 pub fn locate(name: &Path) -> anyhow::Result<PathBuf> {
     if name.exists() {
         return Ok(name.to_owned());
@@ -39,6 +39,7 @@ pub fn locate(name: &Path) -> anyhow::Result<PathBuf> {
     match Source::parse(text, &settings) {
         Ok(Source::Path(path)) => Ok(path),
         Ok(Source::Hub(source)) => Ok(obtaining::obtain(&source, &settings)?.path),
+        Err(SourceError::Name { .. } | SourceError::NoPath(_)) if text == builtin::NAME => builtin::file(),
         Err(SourceError::NoPath(_)) => Err(no_such().into()),
         Err(SourceError::Name { .. }) if !text.starts_with("hf:") && !text.starts_with("ms:") => {
             Err(no_such().into())

@@ -3,6 +3,7 @@
 //! One file per command in [`commands`]; what several commands need lies beside it. Results go to standard output,
 //! everything else to standard error.
 
+mod builtin;
 mod cli;
 mod commands;
 mod exit;

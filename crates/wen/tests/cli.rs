@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::{assert_fails, parity, stdout, wen, wen_with_input, with_context};
+use common::{assert_fails, command, parity, stdout, wen, wen_with_input, with_context};
 use models::checkpoint::safetensors;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
 fn path(name: &str) -> String {
     parity(name).to_str().unwrap().to_owned()
@@ -108,6 +110,23 @@ fn chat_answers_one_question() {
 }
 
 #[test]
+fn without_a_model_the_one_inside_answers() {
+    let cache = tempfile::tempdir().unwrap();
+    let ask = |arguments: &[&str], input: &[u8]| {
+        let mut command = command(arguments);
+        command.env("XDG_CACHE_HOME", cache.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        stdout(child.wait_with_output().unwrap())
+    };
+    assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));
+    assert!(ask(&["chat", "wen-nano", "你是谁？"], b"").contains("wen-nano"));
+    // a file that was cut or changed is written again
+    std::fs::write(cache.path().join("wen/wen-nano.gguf"), "no model").unwrap();
+    assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));
+}
+
+#[test]
 fn bench_gives_a_table_and_json() {
     let model = path("qwen3-tied");
     // long answers: the second must begin before the first is complete, also on a busy machine
@@ -143,7 +162,7 @@ fn flags_that_cannot_be_are_usage_errors() {
     let model = path("qwen3-tied");
     let cases: &[(&[&str], &str)] = &[
         (&["nonsense"], "nonsense"),
-        (&["chat"], "<MODEL>"),
+        (&["tokenize"], "<MODEL>"),
         (&["chat", &model, "x", "--temperature", "-1"], "-1"),
         (&["chat", &model, "x", "--temperature", "NaN"], "NaN"),
         (&["logits", &model, "--tokens", "1,x", "--out", "f"], "x"),

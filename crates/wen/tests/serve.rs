@@ -266,7 +266,7 @@ fn keys_are_asked_for_where_they_are_set() {
 #[test]
 fn a_hub_needs_no_model_and_a_model_no_hub() {
     let dir = tempfile::tempdir().unwrap();
-    let hub = Server::start(&["--hub", dir.path().to_str().unwrap()]);
+    let hub = Server::start(&["--no-model", "--hub", dir.path().to_str().unwrap()]);
     let head = "POST /api/repos/create HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 14\r\n\r\n";
     let made = Response::read(hub.send(format!("{head}{{\"name\":\"toy\"}}").as_bytes()));
     assert_eq!(made.json()["url"], "http://localhost/wen/toy");
@@ -275,10 +275,13 @@ fn a_hub_needs_no_model_and_a_model_no_hub() {
     assert_eq!(hub.get("/v1/models").json()["data"], json!([]));
     assert_refused("chat", &hub.post(CHAT, &chat(json!({}))), 404, Some("model"), &["none"]);
 
+    let unnamed = Server::start(&["--no-hub"]);
+    assert_eq!(unnamed.get("/v1/models").json()["data"][0]["id"], "wen-nano");
+
     let (server, _model) = start(&["--no-hub"]);
     assert_eq!(server.get("/api/models").status, 404);
     assert_serves(&server);
-    assert_fails(&wen(&["serve", "--no-hub"]), 2, &["--model"]);
+    assert_fails(&wen(&["serve", "--no-hub", "--no-model"]), 2, &["--no-model"]);
 }
 
 #[test]

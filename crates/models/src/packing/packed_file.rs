@@ -123,13 +123,18 @@ fn places(model: &Path, quantization: Quantization) -> Vec<PathBuf> {
         parent.join(".wen").join(format!("{name}.{kind}.packed"))
     };
     let mut places = vec![beside];
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    if let Some(cache) = cache.or_else(home) {
+    if let Some(cache) = cache_dir() {
         let path = hex(&Sha256::digest(absolute.as_os_str().as_encoded_bytes()));
-        places.push(cache.join("wen").join("packed").join(format!("{}.{kind}.packed", &path[..32])));
+        places.push(cache.join("packed").join(format!("{}.{kind}.packed", &path[..32])));
     }
     places
+}
+
+/// Wen's directory for what can be made again (XDG Base Directory Specification), if the user has one.
+pub fn cache_dir() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("wen"))
 }
 
 /// The copy for `model`, if there is one that can be trusted. `files` are the checkpoint's, `shapes` the matrices'.

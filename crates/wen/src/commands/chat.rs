@@ -8,7 +8,7 @@ mod settings;
 use super::read_stdin;
 use crate::exit::{Interrupted, Usage};
 use crate::sizes::{self, SizeArgs, Wishes};
-use crate::{loading, output};
+use crate::{builtin, loading, output};
 use answer::{Answer, Finish, Printer};
 use engine::{Engine, LoadedAdapter};
 use serde::Serialize;
@@ -30,6 +30,7 @@ const ADAPTER_NAME: &str = "chat";
         Ctrl-D leaves. With PROMPT, or when standard input is no terminal, it is one question: the answer goes to \
         standard output. Reasoning is shown only on a terminal, dimmed, and with --json.",
     after_help = "Examples:
+  wen chat
   wen chat models/Qwen3-0.6B
   wen chat models/Qwen3-0.6B \"What is the capital of France?\" --no-thinking
   wen chat models/Qwen3-0.6B --adapter out/adapter
@@ -37,8 +38,8 @@ const ADAPTER_NAME: &str = "chat";
   wen chat models/Qwen3-0.6B \"Hello\" --temperature 0 --max-tokens 100 --json"
 )]
 pub struct Args {
-    /// The model: a checkpoint directory or a GGUF file
-    model: PathBuf,
+    /// The model: a checkpoint directory, a GGUF file or a name [default: wen-nano, the built-in one]
+    model: Option<PathBuf>,
     /// The question; - reads standard input
     prompt: Option<String>,
     /// An adapter to talk to it through: a PEFT directory, as `wen train` writes it
@@ -86,8 +87,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage("--json is for one question; give a prompt".to_owned()).into());
     }
     let started = Instant::now();
+    let name = args.model.unwrap_or_else(|| builtin::NAME.into());
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
-    let model = loading::pack(loading::open_for_chat(&args.model)?, &args.sizes, &pool)?;
+    let model = loading::pack(loading::open_for_chat(&name)?, &args.sizes, &pool)?;
     let draft = loading::open_draft(&args.sizes, &pool)?;
     [Some(&model), draft.as_ref()].into_iter().flatten().for_each(|model| loading::warm_up(model));
     let wishes = Wishes {
@@ -110,7 +112,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let answer = ask(&speaker, messages, &args.settings, printer)?;
     let finish = answer.finish_reason;
     if args.json {
-        output::json(&Report { model: models::model::model_name(&args.model), answer, load_seconds })?;
+        output::json(&Report { model: models::model::model_name(&name), answer, load_seconds })?;
     }
     if finish == Finish::Interrupted { Err(Interrupted.into()) } else { Ok(()) }
 }

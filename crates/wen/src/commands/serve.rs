@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Usage};
 use crate::sizes::{self, SizeArgs, Wishes};
-use crate::{loading, output};
+use crate::{builtin, loading, output};
 use anyhow::Context;
 use clap::ValueEnum;
 use engine::{AdapterNameError, EngineOptions, Speculation};
@@ -23,18 +23,22 @@ const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
 /// What to serve, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  wen serve
   wen serve --model models/Qwen3-0.6B
   wen serve --model Qwen/Qwen3-0.6B
   wen serve --model qwen=Qwen3-8B-Q4_K_M.gguf --model models/Qwen3-Embedding-0.6B --port 9000
   wen serve --model models/Qwen3-0.6B --adapter sql=out/adapter --adapter-dir adapters
   WEN_API_KEY=sk-secret wen serve --model models/Qwen3-0.6B --host 0.0.0.0
-  WEN_API_KEY=sk-secret wen serve --host 0.0.0.0 --hub /srv/hub    # the hub alone
+  WEN_API_KEY=sk-secret wen serve --host 0.0.0.0 --no-model --hub /srv/hub    # the hub alone
   HF_ENDPOINT=http://localhost:8000 HF_TOKEN=sk-secret hf upload my-model ./my-model")]
 pub struct Args {
     /// A model, and before = the name that requests use [default name: the last part of the path]; several are
-    /// allowed, and several names for one path. Without one, this is a hub only
-    #[arg(long = "model", value_name = "[NAME=]MODEL")]
+    /// allowed, and several names for one path [default: wen-nano, the built-in one]
+    #[arg(long = "model", value_name = "[NAME=]MODEL", default_value = builtin::NAME, hide_default_value = true)]
     models: Vec<String>,
+    /// Serve no model: be a hub only
+    #[arg(long, conflicts_with_all = ["models", "adapters", "adapter_dir", "no_hub"])]
+    no_model: bool,
     /// An adapter (a PEFT directory) with its name: requests ask for the model MODEL:NAME. Several are allowed, also in
     /// one batch; MODEL is needed where several are served
     #[arg(long = "adapter", value_name = "[MODEL:]NAME=DIR")]
@@ -108,14 +112,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     start_log(args.log)?;
     let listen = resolve(&args.host, args.port)?;
     let keys = keys(&args)?;
-    let mut named = named_models(&args.models)?;
+    let mut named = if args.no_model { Vec::new() } else { named_models(&args.models)? };
     for model in &mut named {
         model.path = loading::locate(&model.path)?;
     }
     let hub = open_hub(&args)?;
-    if named.is_empty() && hub.is_none() {
-        return Err(Usage("there is neither a model nor a hub to serve; give --model".to_owned()).into());
-    }
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
@@ -156,7 +157,7 @@ fn open_hub(args: &Args) -> anyhow::Result<Option<HubOptions>> {
     };
     match opened {
         Ok(store) => Ok(Some(HubOptions { store, anonymous: args.hub_public })),
-        Err(error) if args.hub.is_some() || args.hub_public || args.models.is_empty() => Err(error.into()),
+        Err(error) if args.hub.is_some() || args.hub_public || args.no_model => Err(error.into()),
         Err(error) => {
             tracing::warn!("this is no hub: {error}");
             Ok(None)
