@@ -6,7 +6,7 @@ pub const MAX_LINE_BYTES: usize = 16 << 20;
 /// Lines that are rendered and tokenized together, on all processors.
 pub const PREPARED_AT_ONCE: usize = 1_024;
 
-/// Bytes of lines after which fewer are enough.
+/// Bytes of lines, rows and texts after which fewer are enough: they wait in memory.
 pub const PREPARED_BYTES: usize = 16 << 20;
 
 /// Bytes of a file that is read whole: `.txt` and `.json`. Larger ones can be `.jsonl` or `.parquet`.

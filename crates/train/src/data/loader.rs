@@ -167,9 +167,7 @@ impl<'a> Loader<'a> {
 
     /// Takes what stands at a place, which is prepared together with others.
     fn found<T: Item>(&mut self, found: Found, items: &mut Vec<T>) -> Result<(), DataError> {
-        if let Ok(Unread::Line(text)) = &found.1 {
-            self.waiting_bytes += text.len();
-        }
+        self.waiting_bytes += found.1.as_ref().map_or(0, Unread::bytes);
         self.waiting.push(found);
         match self.waiting.len() >= PREPARED_AT_ONCE || self.waiting_bytes >= PREPARED_BYTES {
             true => self.prepare(items),

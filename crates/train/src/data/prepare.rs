@@ -2,10 +2,11 @@
 
 use super::forms::{self, Fields};
 use super::{Item, Language, LineFault, Place};
+use kernels::Pool;
 use models::chat::template::spawn_renderer;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::io;
-use std::num::NonZero;
 use std::thread;
 
 /// The first 128 bits of a SHA-256: two of ten million are alike by chance with a probability of 1e-25.
@@ -17,6 +18,25 @@ pub(super) enum Unread {
     Line(String),
     /// One that is read already.
     Row(Fields),
+}
+
+impl Unread {
+    /// Bytes of the texts in it, about what it takes of the memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Unread::Line(text) => text.len(),
+            Unread::Row(fields) => fields.values().map(text_bytes).sum(),
+        }
+    }
+}
+
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(text_bytes).sum(),
+        Value::Object(fields) => fields.values().map(text_bytes).sum(),
+        _ => 0,
+    }
 }
 
 /// What stands at a place, or why it can't be read.
@@ -42,8 +62,7 @@ pub(super) fn prepare<T: Item>(
     mut found: Vec<Found>,
     language: &Language<'_>,
 ) -> io::Result<Vec<Outcome<T>>> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = found.len().div_ceil(threads).max(1);
+    let share = found.len().div_ceil(Pool::default_threads()).max(1);
     thread::scope(|scope| {
         let mut running = Vec::new();
         while !found.is_empty() {
@@ -88,4 +107,18 @@ fn shortened(hash: Sha256) -> Digest128 {
     let mut digest = [0; 16];
     digest.copy_from_slice(&hash.finalize()[..16]);
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rows_and_texts_weigh_what_they_hold() {
+        let row = json!({"messages": [{"role": "user", "content": "hi"}], "n": 7, "text": "long"});
+        let Value::Object(fields) = row else { panic!() };
+        assert_eq!(Unread::Row(fields).bytes(), "user".len() + "hi".len() + "long".len());
+        assert_eq!(Unread::Line("{}".to_owned()).bytes(), 2);
+    }
 }
