@@ -201,14 +201,17 @@ impl<'a> Transfer<'a> {
         let mut came = Came { recorder, partial: &active.partial, range: *at..*at };
         let (mut gathered, mut length) = (Vec::new(), 0);
         loop {
-            let chunk = body.chunk().await;
-            let more = matches!(chunk, Ok(Some(_)));
-            if let Ok(Some(bytes)) = chunk.as_ref() {
-                length += bytes.len() as u64;
-                gathered.push(bytes.clone());
-            }
+            let end = match body.chunk().await {
+                Ok(Some(bytes)) => {
+                    length += bytes.len() as u64;
+                    gathered.push(bytes);
+                    None
+                }
+                Ok(None) => Some(Ok(())),
+                Err(error) => Some(Err(error.into())),
+            };
             // also when it has broken off: what came need not come again
-            if length >= WRITE_BYTES || (!more && length > 0) {
+            if length >= WRITE_BYTES || (end.is_some() && length > 0) {
                 let (partial, offset, pieces) = (active.partial.clone(), *at, std::mem::take(&mut gathered));
                 let writing = active.writing.lock().await;
                 blocking(move || write_all_at(&partial, &pieces, offset)).await?;
@@ -218,8 +221,8 @@ impl<'a> Transfer<'a> {
                 self.add(length, length);
                 length = 0;
             }
-            if chunk?.is_none() {
-                return Ok(());
+            if let Some(end) = end {
+                return end;
             }
         }
     }
