@@ -72,13 +72,21 @@ impl Store {
     /// # Errors
     /// When the directory cannot be made, or the bucket's settings are wrong.
     pub fn open(root: &Path) -> Result<Store, StoreError> {
-        match root.to_str().filter(|url| url.starts_with(bucket::SCHEME)) {
+        let bucket = bucket_url(root).map(|url| Bucket::open(url).map(Arc::new)).transpose()?;
+        Store::open_at(&Store::directory(root)?, bucket)
+    }
+
+    /// The directory of the store in `root`, also before it is opened: it has the settings.
+    ///
+    /// # Errors
+    /// When there is no home directory for what is used of a bucket.
+    pub fn directory(root: &Path) -> Result<PathBuf, StoreError> {
+        match bucket_url(root) {
             Some(url) => {
                 let here = Sha256Digest::of(url.as_bytes()).to_string();
-                let root = data_dir()?.join("wen/buckets").join(&here[..16]);
-                Store::open_at(&root, Some(Arc::new(Bucket::open(url)?)))
+                Ok(data_dir()?.join("wen/buckets").join(&here[..16]))
             }
-            None => Store::open_at(root, None),
+            None => Ok(root.to_owned()),
         }
     }
 
@@ -130,6 +138,11 @@ impl Store {
     fn lock_exclusive(&self) -> Result<Lock, StoreError> {
         Lock::exclusive(&self.root.join(LOCK))
     }
+}
+
+/// The URL of a bucket, if `root` is one.
+fn bucket_url(root: &Path) -> Option<&str> {
+    root.to_str().filter(|url| url.starts_with(bucket::SCHEME))
 }
 
 /// The user's data directory.

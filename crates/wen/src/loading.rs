@@ -35,11 +35,12 @@ pub fn locate(name: &Path) -> anyhow::Result<PathBuf> {
     }
     let no_such = || NoSuchModel(name.to_owned());
     let text = name.to_str().ok_or_else(no_such)?;
-    let settings = Settings::read(&Store::default_root()?)?;
+    let settings = Settings::read(&Store::directory(&Store::default_root()?)?)?;
     match Source::parse(text, &settings) {
         Ok(Source::Path(path)) => Ok(path),
         Ok(Source::Hub(source)) => Ok(obtaining::obtain(&source, &settings)?.path),
-        Err(SourceError::Name { .. } | SourceError::NoPath(_)) if text == builtin::NAME => builtin::file(),
+        // also where an alias stands for it
+        Err(SourceError::Name { text: meaning, .. }) if meaning == builtin::NAME => builtin::file(),
         Err(SourceError::NoPath(_)) => Err(no_such().into()),
         Err(SourceError::Name { .. }) if !text.starts_with("hf:") && !text.starts_with("ms:") => {
             Err(no_such().into())

@@ -111,16 +111,25 @@ fn chat_answers_one_question() {
 
 #[test]
 fn without_a_model_the_one_inside_answers() {
-    let cache = tempfile::tempdir().unwrap();
+    let [cache, hub] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    std::fs::write(hub.path().join("settings.toml"), "[aliases]\nmine = 'wen-nano'\n").unwrap();
     let ask = |arguments: &[&str], input: &[u8]| {
         let mut command = command(arguments);
-        command.env("XDG_CACHE_HOME", cache.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .env("XDG_CACHE_HOME", cache.path())
+            .env("WEN_HUB", hub.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         stdout(child.wait_with_output().unwrap())
     };
     assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));
-    assert!(ask(&["chat", "wen-nano", "你是谁？"], b"").contains("wen-nano"));
+    for arguments in
+        [&["chat", "wen-nano", "你是谁？"][..], &["chat", "mine", "你是谁？"], &["chat", "你是谁？"]]
+    {
+        assert!(ask(arguments, b"").contains("wen-nano"), "{arguments:?}");
+    }
     // a file that was cut or changed is written again
     std::fs::write(cache.path().join("wen/wen-nano.gguf"), "no model").unwrap();
     assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use settings::Settings;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +31,7 @@ const ADAPTER_NAME: &str = "chat";
         standard output. Reasoning is shown only on a terminal, dimmed, and with --json.",
     after_help = "Examples:
   wen chat
+  wen chat \"Who are you?\"
   wen chat models/Qwen3-0.6B
   wen chat models/Qwen3-0.6B \"What is the capital of France?\" --no-thinking
   wen chat models/Qwen3-0.6B --adapter out/adapter
@@ -40,7 +41,7 @@ const ADAPTER_NAME: &str = "chat";
 pub struct Args {
     /// The model: a checkpoint directory, a GGUF file or a name [default: wen-nano, the built-in one]
     model: Option<PathBuf>,
-    /// The question; - reads standard input
+    /// The question; - reads standard input. One argument that names no model is a question to wen-nano
     prompt: Option<String>,
     /// An adapter to talk to it through: a PEFT directory, as `wen train` writes it
     #[arg(long, value_name = "DIR")]
@@ -74,7 +75,11 @@ struct Report {
 
 /// Talks.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let question = match args.prompt.as_deref() {
+    let (model, prompt) = match (args.model, args.prompt) {
+        (Some(text), None) if is_question(&text) => (None, text.into_os_string().into_string().ok()),
+        both => both,
+    };
+    let question = match prompt.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(prompt) => Some(prompt.to_owned()),
         None if std::io::stdin().is_terminal() => None,
@@ -87,7 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return Err(Usage("--json is for one question; give a prompt".to_owned()).into());
     }
     let started = Instant::now();
-    let name = args.model.unwrap_or_else(|| builtin::NAME.into());
+    let name = model.unwrap_or_else(|| builtin::NAME.into());
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let model = loading::pack(loading::open_for_chat(&name)?, &args.sizes, &pool)?;
     let draft = loading::open_draft(&args.sizes, &pool)?;
@@ -115,6 +120,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         output::json(&Report { model: models::model::model_name(&name), answer, load_seconds })?;
     }
     if finish == Finish::Interrupted { Err(Interrupted.into()) } else { Ok(()) }
+}
+
+/// Whether the only argument asks something of the built-in model: it names no model, and has white space or other letters
+/// than names of models have.
+fn is_question(text: &Path) -> bool {
+    let reads_so = text.to_str().is_some_and(|text| text.contains(char::is_whitespace) || !text.is_ascii());
+    reads_so && loading::locate(text).is_err_and(|error| error.is::<loading::NoSuchModel>())
 }
 
 /// Asks and waits for the whole answer; Ctrl-C ends it early.
