@@ -94,7 +94,7 @@ pub enum StoreError {
     #[error("the file has more than {} bytes, the most that is stored", limits::MAX_BLOB_BYTES)]
     TooLarge,
     /// A blob that the store doesn't have.
-    #[error("the store has no content with the SHA-256 {0}; upload it before the commit that names it")]
+    #[error("the store has no content with the SHA-256 {0}")]
     NoBlob(Sha256Digest),
     /// A repository that isn't there.
     #[error("there is no {} {} in the store", .0.kind, .0.id)]
@@ -175,7 +175,9 @@ pub enum StoreError {
         size: u64,
     },
     /// A download that another process, or another task of this one, is at.
-    #[error("{0} is being downloaded already")]
+    #[error(
+        "the content with the SHA-256 {0} is being downloaded by another pull; wait until that has ended, or stop it"
+    )]
     Downloading(Sha256Digest),
     /// A repository that came from another hub than the one it is to be updated from.
     #[error(

@@ -116,6 +116,17 @@ pub struct Plan {
     connections: usize,
 }
 
+/// The files of a plan beside what the store has.
+#[derive(Default)]
+struct Compared {
+    /// Those that it has.
+    there: BTreeMap<FilePath, Fetched>,
+    /// Those that are downloaded.
+    needed: Vec<RemoteFile>,
+    /// Those with the same content as a file that is downloaded.
+    same: Vec<(RemoteFile, FilePath)>,
+}
+
 /// What was pulled.
 #[derive(Clone, Debug)]
 pub struct Pulled {
@@ -169,25 +180,32 @@ impl Plan {
         remote: &Remote,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Pulled, PullError> {
-        let (mut there, needed) = self.compare(store).await?;
+        let Compared { mut there, needed, same } = self.compare(store, remote).await?;
         let downloads = needed.iter().map(|file| remote.download(&self.repo, &self.listing, file)).collect();
-        let done = there.values().map(|fetched: &Fetched| fetched.blob.size).sum();
+        let done = there.values().map(|fetched| fetched.blob.size).sum::<u64>()
+            + same.iter().map(|(file, _)| file.size).sum::<u64>();
         let transfer = Transfer::new(remote, store, self.connections, progress, (done, self.bytes()));
         let (fetched, downloaded) = transfer.run(downloads).await?;
         there.extend(fetched);
+        for (file, as_this) in same {
+            if let Some(Fetched { blob, .. }) = there.get(&as_this).copied() {
+                there.insert(file.path, Fetched { blob, lfs: file.lfs });
+            }
+        }
         self.keep(store, remote, there, downloaded).await
     }
 
-    /// The files that the store has, and those that it needs, for which the disk has room.
-    async fn compare(
-        &self,
-        store: &Store,
-    ) -> Result<(BTreeMap<FilePath, Fetched>, Vec<RemoteFile>), PullError> {
+    /// What the store has of the files, and what it needs, for which the disk has room.
+    async fn compare(&self, store: &Store, remote: &Remote) -> Result<Compared, PullError> {
         let (store, files) = (store.clone(), self.choice.files.clone());
         let (repo, branch) = (self.repo.clone(), self.branch().map_or_else(Revision::main, Revision::Ref));
+        let upstream = remote.upstream(&self.repo);
         blocking(move || {
+            // before anything is downloaded in vain
+            store.check_upstream(&repo, &upstream)?;
             let known = known_by_git(&store, &repo, &branch);
-            let (mut there, mut needed) = (BTreeMap::new(), Vec::new());
+            let mut compared = Compared::default();
+            let mut coming: HashMap<(Announced, u64), FilePath> = HashMap::new();
             for file in files {
                 let sha256 = match file.digest {
                     Announced::Sha256(digest) => Some(digest),
@@ -197,13 +215,17 @@ impl Plan {
                     Some(sha256) => store.has(&sha256)?.filter(|blob| blob.size == file.size),
                     None => None,
                 };
-                match blob {
-                    Some(blob) => drop(there.insert(file.path.clone(), Fetched { blob, lfs: file.lfs })),
-                    None => needed.push(file),
+                if let Some(blob) = blob {
+                    compared.there.insert(file.path.clone(), Fetched { blob, lfs: file.lfs });
+                } else if let Some(as_this) = coming.get(&(file.digest, file.size)) {
+                    compared.same.push((file, as_this.clone()));
+                } else {
+                    coming.insert((file.digest, file.size), file.path.clone());
+                    compared.needed.push(file);
                 }
             }
-            store.check_room_for(needed.iter().map(|file| (file.digest.sha256(), file.size)))?;
-            Ok((there, needed))
+            store.check_room_for(compared.needed.iter().map(|file| (file.digest.sha256(), file.size)))?;
+            Ok(compared)
         })
         .await
     }

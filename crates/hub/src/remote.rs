@@ -80,7 +80,7 @@ pub struct RemoteFile {
 }
 
 /// The digest by which a hub lists a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Announced {
     /// Of LFS files; ModelScope's of all.
     Sha256(Sha256Digest),
@@ -202,23 +202,16 @@ impl Remote {
             }
             _ if denied && self.http.has_token() => RemoteError::Denied { hub, repo, said: refusal.said },
             _ if denied => {
-                let variable =
-                    token_variable(&self.hub).unwrap_or("a variable that --token-env names").to_owned();
+                let variable = self
+                    .hub
+                    .token_variable()
+                    .unwrap_or("a variable that [tokens] in settings.toml names")
+                    .to_owned();
                 RemoteError::NeedsToken { hub, repo, variable, said: refusal.said }
             }
             _ if refusal.status == StatusCode::NOT_FOUND => RemoteError::NoRepo { hub, repo },
             _ => refusal.error(),
         }
-    }
-}
-
-/// The environment variable that a hub's token is read from, as its own clients do. One that is not named by the person
-/// gets none: a token is for one hub.
-pub fn token_variable(hub: &Hub) -> Option<&'static str> {
-    match hub {
-        Hub::HuggingFace => Some("HF_TOKEN"),
-        Hub::ModelScope => Some("MODELSCOPE_API_TOKEN"),
-        Hub::Url(_) => None,
     }
 }
 

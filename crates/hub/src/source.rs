@@ -56,6 +56,8 @@ pub struct Settings {
     pub hub: Hub,
     /// Names of the person's own, and what they stand for: `[aliases]` in the file.
     pub aliases: BTreeMap<String, String>,
+    /// The environment variables with the tokens of hubs other than the two known ones: `[tokens]` in the file, by the hub's URL.
+    pub tokens: BTreeMap<String, String>,
     /// Whether nothing may be asked of the network: `offline` in the file, `WEN_OFFLINE` or `HF_HUB_OFFLINE`.
     pub offline: bool,
 }
@@ -238,6 +240,17 @@ impl FromStr for Hub {
     }
 }
 
+impl Hub {
+    /// The environment variable that the hub's own clients read its token from.
+    pub fn token_variable(&self) -> Option<&'static str> {
+        match self {
+            Hub::HuggingFace => Some("HF_TOKEN"),
+            Hub::ModelScope => Some("MODELSCOPE_API_TOKEN"),
+            Hub::Url(_) => None,
+        }
+    }
+}
+
 impl Settings {
     /// Reads `settings.toml` in `root` if it is there, and the environment.
     ///
@@ -245,6 +258,14 @@ impl Settings {
     /// When the file is broken, or a value is none that can be.
     pub fn read(root: &Path) -> Result<Settings, SourceError> {
         Settings::read_with(root, |name| std::env::var(name).ok())
+    }
+
+    /// The environment variable with the token for a hub. One that neither has its own nor stands in the file gets none: a
+    /// token is for one hub.
+    pub fn token_variable(&self, hub: &Hub) -> Option<&str> {
+        let is_this = |of: &str| of.parse::<Hub>().is_ok_and(|of| of == *hub);
+        let named = || self.tokens.iter().find(|(of, _)| is_this(of)).map(|(_, variable)| variable.as_str());
+        hub.token_variable().or_else(named)
     }
 
     /// What an alias stands for; any other text stands for itself.
@@ -283,6 +304,7 @@ impl Settings {
         Ok(Settings {
             hub: hub.map_or(Ok(Hub::default()), |hub| hub.parse())?,
             aliases: file.aliases,
+            tokens: file.tokens,
             offline: file.offline || is_set("WEN_OFFLINE") || is_set("HF_HUB_OFFLINE"),
         })
     }
@@ -308,6 +330,8 @@ struct SettingsFile {
     #[serde(default)]
     aliases: BTreeMap<String, String>,
     #[serde(default)]
+    tokens: BTreeMap<String, String>,
+    #[serde(default)]
     offline: bool,
 }
 
@@ -319,7 +343,7 @@ mod tests {
     fn settings(hub: Hub) -> Settings {
         let aliases = [("small", "hf:Qwen/Qwen3-0.6B@main"), ("tiny", "small"), ("a", "b"), ("b", "a")];
         let aliases = aliases.map(|(name, meaning)| (name.to_owned(), meaning.to_owned())).into();
-        Settings { hub, aliases, offline: false }
+        Settings { hub, aliases, ..Settings::default() }
     }
 
     /// Hub, repository, revision and file as one text.
@@ -400,11 +424,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let nothing = |_: &str| None;
         assert_eq!(Settings::read_with(dir.path(), nothing).unwrap(), Settings::default());
-        let text = "hub = 'ms'\noffline = true\n[aliases]\nq = 'Qwen/Qwen3-0.6B'\n";
+        let text = "hub = 'ms'\noffline = true\n[aliases]\nq = 'Qwen/Qwen3-0.6B'\n\
+            [tokens]\n'https://wen.example/' = 'WEN_TOKEN'\n";
         std::fs::write(dir.path().join("settings.toml"), text).unwrap();
         let read = Settings::read_with(dir.path(), nothing).unwrap();
         assert_eq!((&read.hub, read.offline), (&Hub::ModelScope, true));
         assert_eq!(read.aliases["q"], "Qwen/Qwen3-0.6B");
+        for (hub, variable) in [
+            ("hf", Some("HF_TOKEN")),
+            ("https://wen.example", Some("WEN_TOKEN")),
+            ("https://other.example", None),
+        ] {
+            assert_eq!(read.token_variable(&hub.parse().unwrap()), variable, "{hub}");
+        }
         let variable = |name: &str| (name == "WEN_DEFAULT_HUB").then(|| "https://wen.example/".to_owned());
         let read = Settings::read_with(dir.path(), variable).unwrap();
         assert_eq!(read.hub, Hub::Url("https://wen.example".to_owned()));

@@ -228,6 +228,13 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(StoreError::RefExists { .. }) = cause.downcast_ref() {
         return Some("--force moves a tag");
     }
+    let of_hub = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(PullError::Remote(error)), _) | (_, Some(PushError::Remote(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    };
+    if let Some(hint) = of_hub.and_then(remote_hint) {
+        return Some(hint);
+    }
     if cause.is::<NotForChat>() {
         return Some("`wen serve` offers it over HTTP: /v1/completions, /v1/embeddings, /v1/rerank");
     }
@@ -238,6 +245,28 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         return Some("shorten the prompt (in a chat: /clear), or raise --context if the model allows more");
     }
     None
+}
+
+/// What to do about a hub, or what lies between.
+fn remote_hint(error: &RemoteError) -> Option<&'static str> {
+    match error {
+        RemoteError::Unreachable { .. } => {
+            Some("check the address, the network, and the proxy if there is one (HTTPS_PROXY, NO_PROXY)")
+        }
+        RemoteError::Busy { .. } | RemoteError::Truncated { .. } => {
+            Some("try again later; what has come is kept")
+        }
+        RemoteError::TooLarge { .. }
+        | RemoteError::Malformed { .. }
+        | RemoteError::Name { .. }
+        | RemoteError::Length { .. }
+        | RemoteError::TooLong { .. }
+        | RemoteError::Redirect { .. }
+        | RemoteError::Redirects(_) => Some(
+            "the hub, or a proxy in between, is broken or is none: check the address, or tell who runs it",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use crate::exit::{Interrupted, Usage};
 use crate::output;
 use crate::progress::Progress;
 use hub::pull::{Found, LeftOut, Plan, PullError, PullOptions, Pulled, find};
-use hub::remote::{Remote, RemoteOptions, token_variable};
+use hub::remote::{Remote, RemoteOptions};
 use hub::source::HubSource;
-use hub::{Hub, Repo, Settings, Store};
+use hub::{FilePath, Hub, Repo, Settings, Store};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -19,7 +19,8 @@ const NAMED_FILES: usize = 3;
 /// How to ask a hub.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RemoteArgs {
-    /// The environment variable with the token for the hub [default: HF_TOKEN, or MODELSCOPE_API_TOKEN for ModelScope]
+    /// The environment variable with the token for the hub [default: HF_TOKEN, MODELSCOPE_API_TOKEN for ModelScope, and
+    /// for others what [tokens] in settings.toml names]
     #[arg(long, value_name = "VARIABLE")]
     token_env: Option<String>,
     /// Seconds that a hub may be silent [default: 30]
@@ -29,18 +30,21 @@ pub struct RemoteArgs {
 
 impl RemoteArgs {
     /// The hub, ready to be asked.
-    pub fn remote(&self, hub: &Hub, offline: bool) -> anyhow::Result<Remote> {
+    pub fn remote(&self, hub: &Hub, settings: &Settings) -> anyhow::Result<Remote> {
         let named = |name: &String| match std::env::var(name) {
             Ok(token) if !token.is_empty() => Ok(token),
             _ => Err(Usage(format!("--token-env {name}: there is no such variable, or nothing in it"))),
         };
         let usual = || {
-            token_variable(hub).and_then(|name| std::env::var(name).ok()).filter(|token| !token.is_empty())
+            settings
+                .token_variable(hub)
+                .and_then(|name| std::env::var(name).ok())
+                .filter(|token| !token.is_empty())
         };
         let token = self.token_env.as_ref().map(named).transpose()?.or_else(usual);
         let mut options = RemoteOptions {
             token: token.map(|token| token.trim().to_owned()),
-            offline,
+            offline: settings.offline,
             ..Default::default()
         };
         if let Some(seconds) = self.timeout {
@@ -54,10 +58,15 @@ impl RemoteArgs {
 pub fn obtain(source: &HubSource, settings: &Settings) -> anyhow::Result<Found> {
     let store = Store::open(&Store::default_root()?)?;
     if let Some(found) = find(&store, source)? {
+        let weights = [".safetensors", ".gguf"];
+        let is_weights = |path: &FilePath| weights.iter().any(|ending| path.as_str().ends_with(ending));
+        if found.commit.upstream.is_some() && !found.commit.files.keys().any(is_weights) {
+            output::note(&format!("only a part of {0} is here; `wen pull {0}` gets the rest", source.repo));
+        }
         return Ok(found);
     }
     output::note(&format!("{} is not here yet", source.repo));
-    let remote = RemoteArgs::default().remote(&source.hub, settings.offline)?;
+    let remote = RemoteArgs::default().remote(&source.hub, settings)?;
     let options = PullOptions { file: source.file.clone(), ..PullOptions::default() };
     pull(&store, &remote, source, &options)?;
     // what was pulled is there, unless somebody removed it meanwhile

@@ -29,12 +29,16 @@ pub fn find(store: &Store, source: &HubSource) -> Result<Option<Found>, PullErro
         Err(StoreError::NoRepo(_) | StoreError::NoRevision { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if source.hub_was_named && commit.upstream.as_ref().is_some_and(|up| up.hub != source.hub.to_string()) {
-        // the same name at another hub is another model; pulling it says so
+    if source.hub_was_named && commit.upstream.as_ref().is_none_or(|up| up.hub != source.hub.to_string()) {
+        // the same name at another hub, or of a model that was made here, is another model; pulling it says so
         return Ok(None);
     }
     let Some(file) = loadable(&commit, source.file.as_deref())? else { return Ok(None) };
-    let snapshot = store.snapshot(&repo, &commit)?;
+    let snapshot = match store.snapshot(&repo, &commit) {
+        // content that was lost is pulled again
+        Err(StoreError::NoBlob(_)) if commit.upstream.is_some() => return Ok(None),
+        snapshot => snapshot?,
+    };
     let path = file.map_or_else(|| snapshot.clone(), |file| snapshot.join(file.as_str()));
     Ok(Some(Found { commit, path }))
 }
@@ -44,7 +48,9 @@ fn loadable(commit: &Commit, asked: Option<&str>) -> Result<Option<Option<FilePa
     let is = |path: &FilePath, ending| path.as_str().to_ascii_lowercase().ends_with(ending);
     let models = models(commit.files.keys().filter(|path| is(path, ".gguf")));
     let first = |model: &Vec<FilePath>| model.first().cloned();
-    if let Some(asked) = asked {
+    // a file that is loaded together with what stands beside it
+    let beside = |asked: &str| commit.files.keys().any(|path| path.as_str() == asked && !is(path, ".gguf"));
+    if let Some(asked) = asked.filter(|asked| !beside(asked)) {
         return match matching(&models, asked)[..] {
             [one] => Ok(Some(first(one))),
             [] => Ok(None),

@@ -4,13 +4,13 @@
 //! this machine can reach: its own services, those of the company, the cloud's metadata. So nothing is followed that is
 //! nearer than the hub itself: a public hub leads to public addresses only, one in the company's network to those and to
 //! that network, one on this machine to all three. What is checked are the addresses that are connected to, each time, so
-//! that a name cannot change its meaning in between.
+//! that a name cannot change its meaning in between. Behind a proxy it is the proxy that resolves names; there, and before, a
+//! name is as near as it says itself (`localhost`, `db.internal`, `printer`).
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How near an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,25 @@ impl Reach {
         match address {
             IpAddr::V4(v4) => Reach::of_v4(v4),
             IpAddr::V6(v6) => Reach::of_v6(v6),
+        }
+    }
+
+    /// Of what a URL says: its address, or a name that only a private network or this machine has.
+    fn of_url(url: &Url) -> Reach {
+        if let Some(address) = literal(url) {
+            return Reach::of(address);
+        }
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+        let within =
+            |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|h| h.ends_with('.'));
+        if host == "metadata.google.internal" {
+            Reach::Never
+        } else if within("localhost") {
+            Reach::Loopback
+        } else if within("internal") || within("local") || !host.contains('.') {
+            Reach::Private
+        } else {
+            Reach::Public
         }
     }
 
@@ -81,23 +100,24 @@ pub(super) struct Guard {
     hub: String,
     /// Those of the proxies that the person set: they are asked for everything, and redirects must not name them.
     proxies: Vec<String>,
-    /// How near the hub is; public until it was resolved, which comes before anything that it says.
-    reach: AtomicU8,
+    /// How near the hub's name or address says that it is.
+    named: Reach,
+    /// How near it was when it was first resolved, which comes before anything that it says.
+    found: OnceLock<Reach>,
 }
 
 impl Guard {
     /// For the hub at `endpoint`.
     pub(super) fn new(endpoint: &Url) -> Arc<Guard> {
-        let reach =
-            literal(endpoint).map_or(Reach::Public, |address| Reach::of(address).min(Reach::Loopback));
         Arc::new(Guard {
             hub: endpoint.host_str().unwrap_or_default().to_owned(),
             proxies: proxies(),
-            reach: AtomicU8::new(reach as u8),
+            named: Reach::of_url(endpoint).min(Reach::Loopback),
+            found: OnceLock::new(),
         })
     }
 
-    /// Why the hub must not lead to `url`, as far as the address itself says: its name is checked when it is resolved.
+    /// Why the hub must not lead to `url`, as far as that itself says: what a name stands for is checked when it is resolved.
     pub(super) fn refuses(&self, url: &Url) -> Option<&'static str> {
         let host = url.host_str().unwrap_or_default();
         if host == self.hub {
@@ -106,25 +126,27 @@ impl Guard {
         if self.proxies.iter().any(|proxy| proxy == host) {
             return Some("that is the proxy");
         }
-        let near = literal(url).is_some_and(|address| !self.allows(address));
-        near.then_some("that is an address in a private network or on this machine")
+        (!self.allows(Reach::of_url(url))).then_some("that is in a private network or on this machine")
     }
 
-    fn allows(&self, address: IpAddr) -> bool {
-        Reach::of(address) as u8 <= self.reach.load(Ordering::Relaxed)
+    fn allows(&self, reach: Reach) -> bool {
+        reach <= *self.found.get().unwrap_or(&self.named)
     }
 
     /// Checks what `host` was resolved to.
     fn check(&self, host: &str, addresses: &[SocketAddr]) -> Result<(), Forbidden> {
-        if host == self.hub {
+        if host == self.hub && self.found.get().is_none() {
+            // its name may not come nearer later
             let reach = addresses.iter().map(|a| Reach::of(a.ip())).max().unwrap_or(Reach::Public);
-            self.reach.store(reach.min(Reach::Loopback) as u8, Ordering::Relaxed);
+            let _ = self.found.set(reach.min(Reach::Loopback));
             return Ok(());
         }
         if self.proxies.iter().any(|proxy| proxy == host) {
             return Ok(());
         }
-        match addresses.iter().find(|address| !self.allows(address.ip())) {
+        // the person named the hub, wherever it is
+        let most = if host == self.hub { Reach::Loopback } else { Reach::Never };
+        match addresses.iter().find(|address| !self.allows(Reach::of(address.ip()).min(most))) {
             Some(address) => Err(Forbidden { host: host.to_owned(), address: address.ip() }),
             None => Ok(()),
         }
@@ -230,6 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn names_of_private_networks_are_near_also_where_a_proxy_resolves_them() {
+        for (hub, allowed) in [
+            ("https://hub.example", "cdn.example example.internal.com local.example"),
+            ("http://hub.internal", "cdn.example example.internal.com local.example files.internal printer"),
+            (
+                "http://localhost:8000",
+                "cdn.example example.internal.com local.example files.internal printer localhost a.localhost LOCALHOST.",
+            ),
+        ] {
+            let guard = Guard::new(&Url::parse(hub).unwrap());
+            for host in
+                "cdn.example example.internal.com local.example files.internal printer localhost a.localhost \
+                LOCALHOST. metadata.google.internal"
+                    .split_whitespace()
+            {
+                let url = Url::parse(&format!("http://{host}/x")).unwrap();
+                let is_allowed = allowed.split(' ').any(|name| name == host);
+                assert_eq!(guard.refuses(&url).is_none(), is_allowed, "{hub} {host}");
+            }
+        }
+    }
+
+    #[test]
     fn a_named_hub_lies_where_it_was_found() {
         let guard = Guard::new(&Url::parse("http://hub.corp").unwrap());
         let at = |address: &str| [SocketAddr::new(address.parse().unwrap(), 0)];
@@ -237,5 +282,7 @@ mod tests {
         guard.check("hub.corp", &at("10.0.0.1")).unwrap();
         guard.check("files.corp", &at("10.0.0.3")).unwrap();
         assert!(guard.check("files.corp", &at("127.0.0.1")).is_err());
+        guard.check("hub.corp", &at("10.0.0.9")).unwrap();
+        assert!(guard.check("hub.corp", &at("127.0.0.1")).is_err(), "it comes nearer");
     }
 }

@@ -311,7 +311,8 @@ impl Store {
         let mut commit = self.mirrored_commit(mirrored)?;
         let mut open = match self.open_repo(repo) {
             Err(StoreError::NoRepo(_)) => {
-                let mut file = RepoFile::new(false, Some(upstream.clone()));
+                // whether strangers may read it is for its own hub to say
+                let mut file = RepoFile::new(true, Some(upstream.clone()));
                 file.set_mirrored(branch.clone(), commit.id);
                 match self.create_with(repo, &file, Some(&commit)) {
                     Err(StoreError::RepoExists(_)) => self.open_repo(repo)?,
@@ -320,11 +321,7 @@ impl Store {
             }
             other => other?,
         };
-        if open.file.upstream.as_ref() != Some(&upstream) {
-            let name = |upstream: &Upstream| format!("{}:{}", upstream.hub, upstream.repo);
-            let stored = open.file.upstream.as_ref().map_or_else(|| "nowhere".to_owned(), name);
-            return Err(StoreError::OtherUpstream { repo: repo.clone(), stored, wanted: name(&upstream) });
-        }
+        same_upstream(repo, &open.file, &upstream)?;
         if let Some(before) = self.read_commit(&commit_file(&self.repo_dir(repo), commit.id))? {
             commit = merge(repo, before, commit)?;
         }
@@ -333,6 +330,18 @@ impl Store {
         open.file.set_mirrored(branch, commit.id);
         open.save(self)?;
         Ok(commit)
+    }
+
+    /// Checks that a repository, if it is there, comes from `upstream`.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherUpstream`] when it does not.
+    pub(crate) fn check_upstream(&self, repo: &Repo, upstream: &Upstream) -> Result<(), StoreError> {
+        match self.read_repo(repo) {
+            Ok(file) => same_upstream(repo, &file, upstream),
+            Err(StoreError::NoRepo(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn mirrored_commit(&self, mirrored: Mirrored) -> Result<Commit, StoreError> {
@@ -408,6 +417,15 @@ impl Store {
         }
         Ok(commits)
     }
+}
+
+fn same_upstream(repo: &Repo, file: &RepoFile, upstream: &Upstream) -> Result<(), StoreError> {
+    if file.upstream.as_ref() == Some(upstream) {
+        return Ok(());
+    }
+    let name = |upstream: &Upstream| format!("{}:{}", upstream.hub, upstream.repo);
+    let stored = file.upstream.as_ref().map_or_else(|| "this machine".to_owned(), name);
+    Err(StoreError::OtherUpstream { repo: repo.clone(), stored, wanted: name(upstream) })
 }
 
 /// Tries of a commit to a repository that other machines change too.

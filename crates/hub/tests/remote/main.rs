@@ -54,6 +54,48 @@ fn small_model() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+fn files_with_the_same_content_come_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let same = noise(20 * MIB);
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let hub = TestHub::start(&[
+        ("config.json", b"{}\n".to_vec()),
+        (names[0], same.clone()),
+        (names[1], same.clone()),
+    ]);
+    let pulled = pull(&hub, dir.path()).unwrap();
+    assert_eq!(pulled.downloaded, 20 * MIB as u64 + 3);
+    for name in names {
+        assert_eq!(std::fs::read(pulled.snapshot.join(name)).unwrap(), same, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_all_of_the_asked_hubs_model_is_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = TestHub::start(&small_model());
+    let store = Store::open(dir.path()).unwrap();
+    let found = |name: &str| find(&store, &HubSource::parse(name, &Settings::default()).unwrap()).unwrap();
+    let pulled = pull(&hub, dir.path()).unwrap();
+    let name = format!("{}/Qwen/Qwen3-0.6B", hub.url);
+    // a file that is loaded with those beside it stands for all of them
+    assert_eq!(found(&format!("{name}:model.safetensors")).unwrap().path, pulled.snapshot);
+    assert!(found(&format!("{name}:other.safetensors")).is_none());
+    // another hub's is refused before anything is downloaded
+    let other = TestHub::start(&[("config.json", b"{}\n".to_vec()), ("model.safetensors", noise(9))]);
+    let error = pull(&other, dir.path()).unwrap_err();
+    assert!(matches!(error, PullError::Store(StoreError::OtherUpstream { .. })), "{error}");
+    assert_eq!(other.asked().len(), 1, "only the listing");
+    // lost content comes again
+    let sha256 = Sha256Digest::of(&noise(300_000));
+    let lost = pulled.commit.files.values().find(|file| file.sha256 == sha256).unwrap();
+    std::fs::remove_file(store.blob_path(&lost.sha256).unwrap()).unwrap();
+    assert!(found(&name).is_none());
+    assert_eq!(pull(&hub, dir.path()).unwrap().downloaded, 300_000);
+    assert!(found(&name).is_some());
+}
+
+#[test]
 fn a_model_is_pulled_once_and_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let hub = TestHub::start(&small_model());

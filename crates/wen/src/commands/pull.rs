@@ -42,18 +42,20 @@ pub struct Args {
 /// Pulls, and writes the path to standard output.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let store = Store::open(&Store::default_root()?)?;
-    let settings = Settings::read(store.root())?;
+    let mut settings = Settings::read(store.root())?;
     let source = match Source::parse(&args.name, &settings)? {
         Source::Hub(source) => source,
         Source::Path(path) => {
             return Err(Usage(format!("{} is on this machine already", path.display())).into());
         }
     };
-    let offline = args.offline || settings.offline;
-    if offline && let Some(found) = find(&store, &source)? {
+    settings.offline |= args.offline;
+    if settings.offline
+        && let Some(found) = find(&store, &source)?
+    {
         return Ok(output::line(&found.path.display().to_string())?);
     }
-    let remote = args.remote.remote(&source.hub, offline)?;
+    let remote = args.remote.remote(&source.hub, &settings)?;
     let options = PullOptions {
         include: args.include,
         file: source.file.clone(),

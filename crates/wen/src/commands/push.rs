@@ -67,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         Target::Hub(hub) => hub,
     };
-    let remote = args.remote.remote(&hub, settings.offline)?;
+    let remote = args.remote.remote(&hub, &settings)?;
     output::note(&format!(
         "pushing {repo} to {}: {} files, {}",
         remote.name(),
