@@ -282,6 +282,7 @@ fn a_hub_needs_no_model_and_a_model_no_hub() {
     assert_eq!(server.get("/api/models").status, 404);
     assert_serves(&server);
     assert_fails(&wen(&["serve", "--no-hub", "--no-model"]), 2, &["--no-model"]);
+    assert_fails(&wen(&["serve", "--no-model", "--host", "0.0.0.0"]), 2, &["needs keys", "--api-key"]);
 }
 
 #[test]

@@ -116,14 +116,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for model in &mut named {
         model.path = loading::locate(&model.path)?;
     }
-    let hub = open_hub(&args)?;
+    let is_open = !listen.ip().is_loopback() && keys.is_empty();
+    let hub = open_hub(&args, is_open)?;
     let pool = Arc::new(kernels::Pool::new(args.sizes.threads()));
     let open = |named: &Named| loading::pack(loading::open(&named.path)?, &args.sizes, &pool);
     let models = named.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let draft = loading::open_draft(&args.sizes, &pool)?;
     let served = start_engines(&args, named, &models, draft.as_ref(), &pool)?;
     load_adapters(&args.adapters, &served)?;
-    if !listen.ip().is_loopback() && keys.is_empty() {
+    if is_open {
         tracing::warn!("{} can be reached from outside and asks for no key; set --api-key", listen.ip());
     }
     let mut options = ServerOptions::new(listen, served.clone());
@@ -146,9 +147,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-/// The hub to be: none where the default store cannot be and nobody has asked for it.
-fn open_hub(args: &Args) -> anyhow::Result<Option<HubOptions>> {
+/// The hub to be: none where the default store cannot be, or would be open to anybody, and nobody has asked for it.
+fn open_hub(args: &Args, is_open: bool) -> anyhow::Result<Option<HubOptions>> {
     if args.no_hub {
+        return Ok(None);
+    }
+    let is_asked = args.hub.is_some() || args.hub_public || args.no_model;
+    if is_open {
+        let why = "without a key anybody who reaches it could replace and delete models";
+        if is_asked {
+            let remedy = "set --api-key, or listen on 127.0.0.1";
+            return Err(Usage(format!("a hub on {} needs keys: {why}; {remedy}", args.host)).into());
+        }
+        tracing::warn!("this is no hub: {why}; set --api-key for one");
         return Ok(None);
     }
     let opened = match &args.hub {
@@ -157,7 +168,7 @@ fn open_hub(args: &Args) -> anyhow::Result<Option<HubOptions>> {
     };
     match opened {
         Ok(store) => Ok(Some(HubOptions { store, anonymous: args.hub_public })),
-        Err(error) if args.hub.is_some() || args.hub_public || args.no_model => Err(error.into()),
+        Err(error) if is_asked => Err(error.into()),
         Err(error) => {
             tracing::warn!("this is no hub: {error}");
             Ok(None)
