@@ -1,8 +1,7 @@
 //! A bucket of a real service as the home of a store.
 //!
-//! `AWS_ENDPOINT=http://127.0.0.1:5000 AWS_ALLOW_HTTP=true AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=x
-//! AWS_SECRET_ACCESS_KEY=x WEN_TEST_BUCKET=s3://models/test XDG_DATA_HOME=$(mktemp -d) cargo test -p hub --test bucket --
-//! --ignored`, for example with moto's server or MinIO behind the endpoint.
+//! `tests/sdk/bucket.py` runs it against moto's. Against another, such as MinIO: `WEN_TEST_BUCKET=s3://models/test` and
+//! `XDG_DATA_HOME=$(mktemp -d)` with the usual variables of AWS, `cargo test -p hub --test bucket -- --ignored`.
 
 use hub::store::NewCommit;
 use hub::{RefName, Repo, Revision, Store, StoreError};
