@@ -1,23 +1,31 @@
 //! Where a model comes from.
 //!
 //! Read from what lies beside the weights: the model card, whose front matter Hugging Face's hub reads too and to which
-//! training adds what it knows, and `adapter_config.json`. All of it is what somebody wrote; nothing of it is proven.
+//! training adds what it knows, `adapter_config.json`, and the head of a GGUF file. All of it is what somebody wrote; nothing
+//! of it is proven.
 
+mod card;
 mod front_matter;
+mod gguf;
+mod parent;
 
 pub use front_matter::{front_matter, split};
+pub use gguf::{gguf_card, is_gguf};
+pub use parent::Parent;
 
 use crate::limits::{MAX_ANCESTORS, MAX_CARD_BYTES, MAX_RUN_CARD_BYTES};
-use crate::name::{Repo, RepoId, Revision};
+use crate::name::{Repo, RepoId};
+use crate::store::Commit;
 use crate::{Store, StoreError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 /// Where a model comes from, as far as its files say.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lineage {
     /// The models that it was made from, as they are named there: `owner/name`, or a path on somebody's machine.
     pub base_models: Vec<String>,
@@ -33,10 +41,12 @@ pub struct Lineage {
     pub data_sha256: Option<String>,
     /// What was measured of it.
     pub evaluation: Vec<Measured>,
+    /// What the base said of itself when this was made of it: who has this may not have that.
+    pub base: Option<Box<Lineage>>,
 }
 
 /// A figure of a model card.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Of which dataset, or else task.
     pub task: String,
@@ -53,17 +63,31 @@ pub struct Family {
     pub name: String,
     /// Whether the store has it.
     pub stored: bool,
-    /// What its files say; empty for one that isn't stored.
+    /// What its files say; for one that isn't stored, what its descendant's say of it.
     pub lineage: Lineage,
     /// What it was made from.
     pub bases: Vec<Family>,
 }
 
 impl Lineage {
-    /// Reads what the files in `dir` say. What cannot be read says nothing.
-    pub fn read(dir: &Path) -> Lineage {
-        let card = read_text(&dir.join("README.md"), MAX_CARD_BYTES).unwrap_or_default();
-        let mut lineage = Lineage::of_card(&card);
+    /// Reads what a GGUF file says, or the files in a directory. What cannot be read says nothing.
+    pub fn read(path: &Path) -> Lineage {
+        if path.is_file() {
+            return Lineage::of_gguf(path);
+        }
+        let lineage = Lineage::read_texts(path);
+        if !lineage.base_models.is_empty() {
+            return lineage;
+        }
+        match gguf::first_in(path) {
+            Some(file) => lineage.or(Lineage::of_gguf(&file)),
+            None => lineage,
+        }
+    }
+
+    /// What the card and `adapter_config.json` in `dir` say.
+    fn read_texts(dir: &Path) -> Lineage {
+        let mut lineage = Lineage::of_card(&read_card(dir).unwrap_or_default());
         let config = read_text(&dir.join("adapter_config.json"), MAX_RUN_CARD_BYTES);
         let config: Value = config.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         if lineage.base_models.is_empty() {
@@ -86,8 +110,31 @@ impl Lineage {
             recipe: recipe(card),
             data_sha256: text(&facts["wen"]["data_sha256"]),
             evaluation: measured(&facts["model-index"]),
+            base: serde_json::from_value(facts["wen"]["base"].clone()).unwrap_or_default(),
         }
     }
+
+    /// What this says, and of what it doesn't, what `other` says.
+    fn or(self, other: Lineage) -> Lineage {
+        fn either<T>(one: Vec<T>, other: Vec<T>) -> Vec<T> {
+            if one.is_empty() { other } else { one }
+        }
+        Lineage {
+            base_models: either(self.base_models, other.base_models),
+            relation: self.relation.or(other.relation),
+            datasets: either(self.datasets, other.datasets),
+            license: self.license.or(other.license),
+            recipe: self.recipe.or(other.recipe),
+            data_sha256: self.data_sha256.or(other.data_sha256),
+            evaluation: either(self.evaluation, other.evaluation),
+            base: self.base.or(other.base),
+        }
+    }
+}
+
+/// The model card in a directory.
+pub fn read_card(dir: &Path) -> Option<String> {
+    read_text(&dir.join("README.md"), MAX_CARD_BYTES)
 }
 
 /// The text of a file of at most `max` bytes; `None` when there is none.
@@ -136,10 +183,9 @@ fn measured(index: &Value) -> Vec<Measured> {
 /// The family tree of a stored model.
 ///
 /// # Errors
-/// When the store doesn't have it.
-pub fn family(store: &Store, repo: &Repo, revision: &Revision) -> Result<Family, StoreError> {
-    let commit = store.resolve(repo, revision)?;
-    let lineage = Lineage::read(&store.peek(repo, &commit)?);
+/// When the store cannot be read.
+pub fn family(store: &Store, repo: &Repo, commit: &Commit) -> Result<Family, StoreError> {
+    let lineage = Lineage::read(&store.peek(repo, commit)?);
     let mut left = MAX_ANCESTORS;
     let bases = bases(store, &lineage, &mut vec![repo.to_string()], &mut left);
     Ok(Family { name: repo.to_string(), stored: true, lineage, bases })
@@ -152,16 +198,22 @@ fn bases(store: &Store, lineage: &Lineage, descendants: &mut Vec<String>, left: 
     for name in &lineage.base_models {
         let Some(rest) = left.checked_sub(1) else { break };
         *left = rest;
-        let is_circle = descendants.contains(name);
-        let (name, lineage) = (name.clone(), Lineage::default());
-        let mut family = Family { name: name.clone(), stored: is_circle, lineage, bases: Vec::new() };
-        if !is_circle && let Ok(Some(lineage)) = stored_lineage(store, &name) {
-            descendants.push(name);
-            family.bases = bases(store, &lineage, descendants, left);
-            descendants.pop();
-            (family.stored, family.lineage) = (true, lineage);
+        let name = name.clone();
+        if descendants.contains(&name) {
+            families.push(Family { name, stored: true, lineage: Lineage::default(), bases: Vec::new() });
+            continue;
         }
-        families.push(family);
+        let stored = stored_lineage(store, &name).unwrap_or_default();
+        // of several bases nobody knows which one it was
+        let told = lineage.base.as_deref().filter(|_| lineage.base_models.len() == 1);
+        let (stored, lineage) = match stored {
+            Some(lineage) => (true, lineage),
+            None => (false, told.cloned().unwrap_or_default()),
+        };
+        descendants.push(name.clone());
+        let bases = bases(store, &lineage, descendants, left);
+        descendants.pop();
+        families.push(Family { name, stored, lineage, bases });
     }
     families
 }
@@ -170,7 +222,7 @@ fn bases(store: &Store, lineage: &Lineage, descendants: &mut Vec<String>, left: 
 fn stored_lineage(store: &Store, name: &str) -> Result<Option<Lineage>, StoreError> {
     let Ok(id) = name.parse::<RepoId>() else { return Ok(None) };
     let repo = Repo::model(id);
-    match store.resolve(&repo, &Revision::main()) {
+    match store.head(&repo) {
         Ok(commit) => Ok(Some(Lineage::read(&store.peek(&repo, &commit)?))),
         Err(StoreError::NoRepo(_) | StoreError::NoRevision { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -206,6 +258,7 @@ mod tests {
                     metric: "eval_loss".to_owned(),
                     value: 1.25
                 }],
+                base: None,
             }
         );
         let dir = tempfile::tempdir().unwrap();
@@ -233,18 +286,25 @@ mod tests {
             store.create(&repo, false).unwrap();
             let (message, author, expected_parent) = (String::new(), String::new(), None);
             let new = NewCommit { message, author, expected_parent, operations };
-            store.commit(&repo, &RefName::main(), new).unwrap();
-            repo
+            store.commit(&repo, &RefName::main(), new).unwrap()
         };
         card("a/base", "[a/merged, '../elsewhere', Qwen/Qwen3-0.6B]");
         card("a/other", "~");
-        let merged = card("a/merged", "[a/base, a/other]");
+        let commit = card("a/merged", "[a/base, a/other]");
+        let merged = Repo::model("a/merged".parse().unwrap());
         fn show(family: &Family) -> String {
             let bases: Vec<String> = family.bases.iter().map(show).collect();
             let mark = if family.stored { "" } else { "?" };
             format!("{}{mark}({})", family.name, bases.join(" "))
         }
-        let tree = family(&store, &merged, &Revision::main()).unwrap();
+        let tree = family(&store, &merged, &commit).unwrap();
         assert_eq!(show(&tree), "a/merged(a/base(a/merged() ../elsewhere?() Qwen/Qwen3-0.6B?()) a/other())");
+        // what isn't stored is known as far as its descendant's card goes
+        let told = r#"tuned
+wen: {"base": {"base_models": ["out"], "license": "mit", "base": {"base_models": ["a/other"]}}}"#;
+        let commit = card("a/small", told);
+        let tree = family(&store, &Repo::model("a/small".parse().unwrap()), &commit).unwrap();
+        assert_eq!(show(&tree), "a/small(tuned?(out?(a/other())))");
+        assert_eq!(tree.bases[0].lineage.license.as_deref(), Some("mit"));
     }
 }

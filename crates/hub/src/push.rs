@@ -1,6 +1,6 @@
 //! From this machine to a hub.
 //!
-//! What is pushed is a directory, or a commit of the store. The hub says which files it wants within the commit and which
+//! What is pushed is a directory, a file, or a commit of the store. The hub says which files it wants within the commit and which
 //! before it; it gets those that it doesn't have, then the commit that names them. Pickles stay here.
 
 mod card;
@@ -90,6 +90,22 @@ impl Load {
             let metadata = file.metadata().map_err(|source| StoreError::Io { path: file.clone(), source })?;
             load.add(LocalFile { path, size: metadata.len(), content: Content::File(file) });
         }
+        Ok(load)
+    }
+
+    /// One file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is called as no file of a repository can be.
+    pub fn of_file(file: &Path) -> Result<Load, StoreError> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let metadata = file.metadata().map_err(|source| StoreError::Io { path: file.to_owned(), source })?;
+        let mut load = Load::default();
+        load.add(LocalFile {
+            path: name.parse()?,
+            size: metadata.len(),
+            content: Content::File(file.to_owned()),
+        });
         Ok(load)
     }
 

@@ -6,9 +6,11 @@
 mod config;
 pub mod directory;
 pub mod gguf;
+mod provenance;
 pub mod sentence_transformers;
 mod tensors;
 
+pub use provenance::Provenance;
 pub use tensors::Storage;
 
 use crate::adapter::{Adapter, AdapterError};
@@ -45,6 +47,8 @@ pub struct Options<'a> {
     pub storage: Storage,
     /// Merged into the weights, one after the other.
     pub adapters: &'a [Adapter],
+    /// What a GGUF file says of where the model comes from; without it, what its origin says.
+    pub provenance: Option<Provenance<'a>>,
     /// What it computes on.
     pub pool: &'a Pool,
     /// Hears of bytes written and in all, and may stop it.

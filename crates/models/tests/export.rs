@@ -2,7 +2,7 @@
 
 use kernels::Pool;
 use models::checkpoint::safetensors;
-use models::export::{ExportError, Options, Origin, Storage, Written, directory, gguf, unheard};
+use models::export::{ExportError, Options, Origin, Provenance, Storage, Written, directory, gguf, unheard};
 use models::model::open_weights;
 use models::{Adapter, CausalLm, Checkpoint, Model};
 use nn::{Batch, Context, DType, KvCache};
@@ -28,7 +28,7 @@ fn export(
 ) -> Result<Written, ExportError> {
     let (checkpoint, mut lm) = open_weights(model)?;
     let pool = Pool::new(2);
-    let options = Options { storage, adapters, pool: &pool, progress: &mut unheard };
+    let options = Options { storage, adapters, provenance: None, pool: &pool, progress: &mut unheard };
     match out.extension() {
         Some(_) => gguf::write(&mut lm, Origin::of(&checkpoint), out, options),
         None => directory::write(&mut lm, Origin::of(&checkpoint), out, shard_bytes, options),
@@ -275,6 +275,41 @@ fn adapters_are_merged_into_either_format() {
 }
 
 #[test]
+fn a_file_says_where_its_model_comes_from_and_not_what_another_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = ["first.gguf", "second.gguf"].map(|name| dir.path().join(name));
+    let write = |model: &Path, out: &Path, provenance| {
+        let (checkpoint, mut lm) = open_weights(model).unwrap();
+        let (storage, pool) = (Storage::Same, Pool::new(1));
+        let options = Options { storage, adapters: &[], provenance, pool: &pool, progress: &mut unheard };
+        gguf::write(&mut lm, Origin::of(&checkpoint), out, options).unwrap();
+    };
+    let url = "https://huggingface.co/Qwen/Qwen3-0.6B";
+    let (base, license, card) = ("Qwen/Qwen3-0.6B", Some("apache-2.0"), "a card");
+    write(&parity("qwen3-train-base"), &first, Some(Provenance { base, base_url: Some(url), license, card }));
+    write(
+        &first,
+        &second,
+        Some(Provenance { base: "first", base_url: None, license: None, card: "another" }),
+    );
+    let said = |file: &Path| {
+        let checkpoint = Checkpoint::open(file).unwrap();
+        let metadata = checkpoint.gguf().unwrap();
+        assert_eq!(metadata.u64("general.base_model.count").unwrap(), Some(1));
+        let text = |key: &str| metadata.str(key).unwrap().map(str::to_owned);
+        ["license", "base_model.0.name", "base_model.0.organization", "base_model.0.repo_url"]
+            .map(|key| text(&format!("general.{key}")))
+            .into_iter()
+            .chain([text("wen.card")])
+            .collect::<Vec<_>>()
+    };
+    let texts = |texts: [Option<&str>; 5]| texts.map(|text| text.map(str::to_owned)).to_vec();
+    assert_eq!(said(&first), texts([license, Some("Qwen3-0.6B"), Some("Qwen"), Some(url), Some(card)]));
+    assert_eq!(said(&second), texts([None, Some("first"), None, None, Some("another")]));
+    assert_eq!(logits(&second), logits(&parity("qwen3-train-base")));
+}
+
+#[test]
 fn an_adapter_goes_into_a_file_of_llama_whose_heads_stand_in_another_order() {
     let dir = tempfile::tempdir().unwrap();
     let base = parity("llama3-rope-tied");
@@ -321,7 +356,8 @@ fn whoever_stops_it_finds_what_was_there_before() {
         calls += 1;
         if calls == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let options = Options { storage: Storage::Same, adapters: &[], pool: &pool, progress: &mut third };
+    let storage = Storage::Same;
+    let options = Options { storage, adapters: &[], provenance: None, pool: &pool, progress: &mut third };
     let result = gguf::write(&mut lm, Origin::Directory(&base), &path, options);
     assert!(matches!(result, Err(ExportError::Stopped)));
     assert_eq!(std::fs::read(&path).unwrap(), b"old");

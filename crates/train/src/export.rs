@@ -20,7 +20,7 @@ pub fn write_model(base: &Path, lm: &mut CausalLm, dir: &Path) -> Result<(), Exp
     };
     let pool = Pool::new(Pool::default_threads());
     let storage = Storage::In(dtype);
-    let options = Options { storage, adapters: &[], pool: &pool, progress: &mut unheard };
+    let options = Options { storage, adapters: &[], provenance: None, pool: &pool, progress: &mut unheard };
     // in one file, whatever its size, so that what was there before is replaced
     directory::write(lm, Origin::Directory(base), dir, u64::MAX, options)?;
     Ok(())

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recipe {
-    /// The model to begin with: a checkpoint directory.
+    /// The model to begin with, as a person calls it: a checkpoint directory, or what `wen` finds by its name.
     pub model: PathBuf,
     /// The directory that the run writes.
     pub output: PathBuf,

@@ -1,12 +1,14 @@
 //! A training run: from a recipe to an adapter or a model.
 
+mod base;
 mod card;
 mod chart;
 mod cost;
 mod fault;
 mod metrics;
 
-pub use card::{Card, HashedFile};
+pub use base::Base;
+pub use card::{Card, HashedFile, Product};
 pub use cost::Cost;
 pub use fault::Fault;
 pub use metrics::{Metrics, StepReport};
@@ -28,8 +30,8 @@ use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
 use models::checkpoint::writer::{create_dir, remove_unfinished};
-use models::export::{ExportError, Options, Origin, Storage, gguf, unheard};
-use models::model::{open_weights, repository_name};
+use models::export::{ExportError, Options, Origin, Provenance, Storage, gguf, unheard};
+use models::model::open_weights;
 use models::{Model, ModelError, Quantization};
 use nn::{Context, DType, Gradients};
 use sha2::{Digest, Sha256};
@@ -130,6 +132,7 @@ pub enum Outcome {
 /// A run that is ready to begin: everything that can be wrong with its recipe has been looked at.
 pub struct Run {
     recipe: Recipe,
+    base: Base,
     model: Model,
     pool: Arc<Pool>,
     adapter: Option<AdapterConfig>,
@@ -143,19 +146,29 @@ pub struct Run {
     /// What was done, and with the last checkpoint is kept.
     saved: Progress,
     done: usize,
-    base: Vec<HashedFile>,
+    base_files: Vec<HashedFile>,
     data_hash: String,
     /// Keeps other processes away from the output.
     _lock: File,
 }
 
 impl Run {
-    /// Opens the model, reads all data, and goes on from the last checkpoint if there is one.
+    /// Opens the model, which the recipe names by its path, reads all data, and goes on from the last checkpoint if there is
+    /// one.
     ///
     /// # Errors
     /// When anything of it can't be used.
     pub fn prepare(recipe: Recipe) -> Result<Run, RunError> {
-        let mut model = Model::open(&recipe.model)?;
+        let base = Base::at(&recipe.model);
+        Run::prepare_from(base, recipe)
+    }
+
+    /// As [`prepare`](Run::prepare), where it is known what the recipe's model is.
+    ///
+    /// # Errors
+    /// When anything of it can't be used.
+    pub fn prepare_from(base: Base, recipe: Recipe) -> Result<Run, RunError> {
+        let mut model = Model::open(&base.path)?;
         let threads = if recipe.threads == 0 { Pool::default_threads() } else { recipe.threads };
         let pool = Arc::new(Pool::new(threads));
         let language = Language {
@@ -165,18 +178,19 @@ impl Run {
             max_tokens: recipe.data.max_tokens.min(model.lm.config().context_length),
         };
         let task = Task::read(&recipe, &language)?;
-        check_result(&recipe, &mut model)?;
+        check_result(&recipe, &base.path, &mut model)?;
         let (mut adapter, parameters) = mark(&recipe, &mut model, &pool)?;
         let order = task.order(recipe.steps.batch, recipe.data.shuffle.then_some(recipe.seed));
         let schedule = schedule(&recipe, &order);
         let mut optimizer = optimizer(&recipe, &parameters);
         let recompute = recompute(&recipe, &model, &parameters, &optimizer, &task)?;
-        let base = HashedFile::all(model.files())?;
+        let base_files = HashedFile::all(model.files())?;
         if let Some(config) = &mut adapter {
-            config.base_model_sha256 = base.iter().map(|file| file.sha256.clone()).collect();
+            config.base_model_name_or_path = Some(base.name.clone());
+            config.base_model_sha256 = base_files.iter().map(|file| file.sha256.clone()).collect();
         }
         let data_hash = task_hash(&task);
-        let identity = identity(&recipe, &base, &data_hash);
+        let identity = identity(&recipe, &base.path, &base_files, &data_hash);
         let lock = lock(&recipe.output)?;
         let dir = recipe.output.join("checkpoints");
         let saved = checkpoint::resume(&dir, &identity, &mut model.lm, &parameters, &mut optimizer)?;
@@ -184,6 +198,7 @@ impl Run {
         Ok(Run {
             done: saved.step,
             recipe,
+            base,
             model,
             pool,
             adapter,
@@ -194,7 +209,7 @@ impl Run {
             schedule,
             recompute,
             saved,
-            base,
+            base_files,
             data_hash,
             _lock: lock,
         })
@@ -313,7 +328,7 @@ impl Run {
             None => {
                 // all weights have moved already when a run goes on whose file is lost
                 let moved = self.done > 0 && self.adapter.is_none();
-                let mut base = if moved { Some(open_weights(&self.recipe.model)?.1) } else { None };
+                let mut base = if moved { Some(open_weights(&self.base.path)?.1) } else { None };
                 let lm = base.as_mut().unwrap_or(&mut self.model.lm);
                 let (cx, part_tokens) = (Context::new(self.pool.clone()), self.recipe.steps.part_tokens);
                 let Some(found) = reference::compute(&cx, lm, &preferences, part_tokens, stop) else {
@@ -360,17 +375,17 @@ impl Run {
     }
 
     /// Writes what was trained: `adapter/` as PEFT does, and merged as well if the recipe says so, or `model/` as a plain
-    /// checkpoint; `model.gguf` if it is asked for. The card goes beside them and into them.
+    /// checkpoint; `model.gguf` if it is asked for. Each has its card, and the output that of what came first.
     fn finish(&mut self, metrics: &Metrics) -> Result<PathBuf, RunError> {
         let [adapter_dir, model_dir] = ["adapter", "model"].map(|name| self.recipe.output.join(name));
-        let (base, method) = (&self.recipe.model, &self.recipe.method);
+        let (base, method) = (&self.base.path, &self.recipe.method);
         let file = gguf_type(method.gguf);
         let mut written = Vec::new();
         let mut merged = None;
         if let Some(config) = self.adapter.take() {
             let adapter = Adapter::of(&mut self.model.lm, config);
             adapter.write(&adapter_dir)?;
-            written.push(adapter_dir);
+            written.push((Product::Adapter, adapter_dir));
             if method.merge || file.is_some() {
                 // the base may be packed here
                 let (_, mut plain) = open_weights(base)?;
@@ -378,25 +393,20 @@ impl Run {
                 merged = Some(plain);
             }
         }
-        let plain = merged.as_mut().unwrap_or(&mut self.model.lm);
         if method.merge || written.is_empty() {
-            write_model(base, plain, &model_dir)?;
-            written.push(model_dir.clone());
-        }
-        if let Some(matrices) = file {
-            let (storage, pool) = (Storage::In(matrices), &self.pool);
-            let options = Options { storage, adapters: &[], pool, progress: &mut unheard };
-            gguf::write(plain, Origin::Directory(base), &self.recipe.output.join("model.gguf"), options)?;
-        }
-        if self.recipe.objective.kind == ObjectiveKind::Embedding && written.contains(&model_dir) {
-            let (tokenizer, hidden) = (&self.model.tokenizer, self.model.lm.config().hidden_size);
-            let end = self.model.generation.eos_token_ids.first().copied();
-            export::embedding::write(&model_dir, tokenizer, end, hidden, self.recipe.objective.pooling)?;
+            write_model(base, merged.as_mut().unwrap_or(&mut self.model.lm), &model_dir)?;
+            if self.recipe.objective.kind == ObjectiveKind::Embedding {
+                let (tokenizer, hidden) = (&self.model.tokenizer, self.model.lm.config().hidden_size);
+                let end = self.model.generation.eos_token_ids.first().copied();
+                export::embedding::write(&model_dir, tokenizer, end, hidden, self.recipe.objective.pooling)?;
+            }
+            written.push((Product::Model, model_dir));
         }
         let files = HashedFile::all(self.task.findings().files.iter().map(PathBuf::as_path))?;
         let card = Card {
             recipe: &self.recipe,
             base: &self.base,
+            base_files: &self.base_files,
             files: &files,
             task: &self.task,
             data_hash: &self.data_hash,
@@ -405,10 +415,24 @@ impl Run {
             evaluation: metrics.evaluation(),
             cost: self.saved.cost,
         };
-        for dir in written.iter().chain([&self.recipe.output]) {
-            card.write(dir)?;
+        let (product, result) = written[0].clone();
+        for (product, dir) in written.iter().chain([&(product, self.recipe.output.clone())]) {
+            card.write(*product, dir)?;
         }
-        Ok(written.swap_remove(0))
+        if let Some(matrices) = file {
+            let provenance = Provenance {
+                base: &self.base.name,
+                base_url: None,
+                license: self.base.license.as_deref(),
+                card: &card.text(Product::Gguf),
+            };
+            let (storage, pool) = (Storage::In(matrices), &self.pool);
+            let provenance = Some(provenance);
+            let options = Options { storage, adapters: &[], provenance, pool, progress: &mut unheard };
+            let plain = merged.as_mut().unwrap_or(&mut self.model.lm);
+            gguf::write(plain, Origin::Directory(base), &self.recipe.output.join("model.gguf"), options)?;
+        }
+        Ok(result)
     }
 }
 
@@ -484,14 +508,14 @@ fn recompute(
 }
 
 /// Checks that what is to be written in the end can be.
-fn check_result(recipe: &Recipe, model: &mut Model) -> Result<(), RunError> {
+fn check_result(recipe: &Recipe, base: &Path, model: &mut Model) -> Result<(), RunError> {
     let (method, file) = (&recipe.method, gguf_type(recipe.method.gguf));
     let whole = method.kind == Kind::Full || method.merge || file.is_some();
-    if whole && !recipe.model.is_dir() {
-        return Err(RunError::NoDirectory(recipe.model.clone()));
+    if whole && !base.is_dir() {
+        return Err(RunError::NoDirectory(base.to_owned()));
     }
     match file {
-        Some(matrices) => Ok(gguf::check(&mut model.lm, &recipe.model, matrices)?),
+        Some(matrices) => Ok(gguf::check(&mut model.lm, base, matrices)?),
         None => Ok(()),
     }
 }
@@ -532,8 +556,6 @@ fn mark(
     };
     let mut config = AdapterConfig::new(m.rank, m.alpha, m.rslora, m.dropout, &targets.names());
     config.use_dora = m.dora;
-    let base = repository_name(&recipe.model).unwrap_or_else(|| recipe.model.display().to_string());
-    config.base_model_name_or_path = Some(base);
     let parameters = Parameters::new_adapter(&mut model.lm, &config, &targets, recipe.seed)?;
     Ok((Some(config), parameters))
 }
@@ -563,15 +585,16 @@ fn schedule(recipe: &Recipe, order: &Order) -> Schedule {
 
 /// What makes a run the same run: the recipe, but for where and how it is done and what is made of the result, the base, and
 /// the examples.
-fn identity(recipe: &Recipe, base: &[HashedFile], data_hash: &str) -> String {
+fn identity(recipe: &Recipe, base: &Path, base_files: &[HashedFile], data_hash: &str) -> String {
     let mut recipe = recipe.clone();
+    recipe.model = base.to_owned();
     (recipe.output, recipe.threads, recipe.method.merge, recipe.method.gguf) =
         (PathBuf::new(), 0, false, Gguf::None);
     let s = &mut recipe.steps;
     (s.keep, s.checkpoint_every, s.evaluate_every, s.recompute) = (1, 1, 1, Recompute::Auto);
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&recipe).expect("plain values"));
-    base.iter().for_each(|file| hash.update(&file.sha256));
+    base_files.iter().for_each(|file| hash.update(&file.sha256));
     hash.update(data_hash);
     card::hex(&hash.finalize())
 }

@@ -8,7 +8,7 @@ use models::adapter::Adapter;
 use nn::{Batch, Context, DType, KvCache};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use train::run::{Outcome, RunError, StepReport};
+use train::run::{Base, Outcome, RunError, StepReport};
 use train::{Recipe, Run};
 
 const DATA: &str = r#"{"messages": [{"role": "user", "content": "What is the capital?"}, {"role": "assistant", "content": "Beijing."}]}
@@ -272,6 +272,47 @@ fn the_card_says_what_was_trained_on_what_and_at_what_cost() {
     }
     let chart = std::fs::read_to_string(recipe.output.join("loss.svg")).unwrap();
     assert!(chart.starts_with("<svg") && chart.contains("Loss over 12 steps"), "{chart}");
+}
+
+#[test]
+fn each_result_has_a_card_of_its_own_that_names_no_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["method.merge=true", "method.gguf=f32", "steps.at_most=1", "model=hf:Qwen/Tiny"];
+    let recipe = recipe(dir.path(), "out", &settings);
+    let base = Base {
+        path: fixture("qwen3-train-base"),
+        name: "Qwen/Tiny".to_owned(),
+        license: Some("apache-2.0".to_owned()),
+        lineage: serde_json::json!({"base_models": ["Qwen/Tiny-Base"]}),
+    };
+    let place = base.path.display().to_string();
+    let run = Run::prepare_from(base, recipe.clone()).unwrap_or_else(|e| panic!("{e}"));
+    run.train(&AtomicBool::new(false), &mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
+    let file = models::Checkpoint::open(&recipe.output.join("model.gguf")).unwrap();
+    let metadata = file.gguf().unwrap();
+    assert_eq!(metadata.str("general.base_model.0.name").unwrap(), Some("Tiny"));
+    let in_file = metadata.str("wen.card").unwrap().unwrap().to_owned();
+    let read = |name: &str| std::fs::read_to_string(recipe.output.join(name)).unwrap();
+    let merged = "`Qwen/Tiny` with a LoRA adapter of rank 4 merged";
+    for (card, relation, library, what) in [
+        (read("README.md"), "adapter", "peft", "A LoRA adapter of rank 4 for `Qwen/Tiny`"),
+        (read("adapter/README.md"), "adapter", "peft", "A LoRA adapter of rank 4 for `Qwen/Tiny`"),
+        (read("model/README.md"), "finetune", "transformers", merged),
+        (in_file, "finetune", "gguf", merged),
+    ] {
+        for expected in [
+            &format!("base_model: \"Qwen/Tiny\"\nbase_model_relation: {relation}\nlibrary_name: {library}\n"),
+            "license: \"apache-2.0\"\n",
+            "\"base\":{\"base_models\":[\"Qwen/Tiny-Base\"]}",
+            &format!("# out\n\n{what}, trained"),
+            "model = \"hf:Qwen/Tiny\"\n",
+        ] {
+            assert!(card.contains(expected), "{expected} is not in\n{card}");
+        }
+        assert!(!card.contains(&place), "{card}");
+        assert_eq!(card.contains("loss.svg"), library != "gguf");
+    }
+    assert!(read("adapter/adapter_config.json").contains("\"base_model_name_or_path\": \"Qwen/Tiny\""));
 }
 
 #[test]

@@ -54,6 +54,15 @@ fn a_model_goes_to_a_file_and_back_with_adapters_and_types() {
     );
     assert!(said.contains(" in Q8_0") && said.contains(" in 1 file(s)"), "{said}");
     assert!(back.join("model.safetensors.index.json").exists());
+    let card = |dir: &Path| std::fs::read_to_string(dir.join("README.md")).unwrap();
+    assert!(
+        card(&back).starts_with("---\nbase_model: [\"model\"]\nbase_model_relation: \"quantized\"\n"),
+        "{}",
+        card(&back)
+    );
+    for part in ["[\"qwen3-train-base\"]", "\"finetune\"", "with the adapter `adapter` merged"] {
+        assert!(card(&merged).contains(part), "{part} is not in\n{}", card(&merged));
+    }
     assert_eq!(logits(&file), logits(&base));
     assert_eq!(logits(&back), logits(&base));
     assert_ne!(logits(&merged), logits(&base));

@@ -38,6 +38,34 @@ fn a_recipe_becomes_an_adapter() {
 }
 
 #[test]
+fn a_base_given_by_a_path_is_published_as_its_card_calls_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = common::with_context("qwen3-train-base", 512);
+    let card = "---\nlicense: apache-2.0\nbase_model: Qwen/Tiny-Base\n---\n\n# Tiny\n";
+    std::fs::write(base.path().join("README.md"), card).unwrap();
+    let settings = format!("[aliases]\nsmall = {:?}\n", base.path());
+    std::fs::write(dir.path().join("settings.toml"), settings).unwrap();
+    let path = recipe(dir.path());
+    let arguments = ["train", path.to_str().unwrap(), "--set", "steps.epochs=1", "--set", "model=small"];
+    let run = command(&arguments).env("WEN_HUB", dir.path()).stdin(Stdio::null()).output().unwrap();
+    let adapter = PathBuf::from(stdout(run).trim());
+    let read = |name: &str| std::fs::read_to_string(adapter.join(name)).unwrap();
+    let (card, config) = (read("README.md"), read("adapter_config.json"));
+    for expected in [
+        "base_model: \"Tiny\"\n",
+        "license: \"apache-2.0\"\n",
+        "\"base_models\":[\"Qwen/Tiny-Base\"]",
+        "model = \"small\"\n",
+        "| base | `Tiny` |",
+    ] {
+        assert!(card.contains(expected), "{expected} is not in\n{card}");
+    }
+    assert!(config.contains("\"base_model_name_or_path\": \"Tiny\""), "{config}");
+    let place = base.path().to_str().unwrap();
+    assert!(!card.contains(place) && !config.contains(place), "{card}\n{config}");
+}
+
+#[test]
 fn what_is_wrong_is_said_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
     let path = recipe(dir.path());

@@ -202,6 +202,25 @@ impl Store {
         Ok(RepoInfo { repo, private, created, modified, used, branches, tags, pinned, upstream })
     }
 
+    /// What a repository holds where nobody says a revision: the commit of `main`, or else the newest that has a name or was
+    /// pulled by its id.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRepo`], and [`StoreError::NoRevision`] when it has no commit.
+    pub fn head(&self, repo: &Repo) -> Result<Commit, StoreError> {
+        let file = self.read_repo(repo)?;
+        match self.resolve_in(repo, &file, &Revision::main()) {
+            Err(StoreError::NoRevision { .. }) => {}
+            found => return found,
+        }
+        let mut commits = Vec::new();
+        for id in file.heads() {
+            commits.extend(self.read_commit(&commit_file(&self.repo_dir(repo), id))?);
+        }
+        let newest = commits.into_iter().max_by_key(|commit| commit.time);
+        newest.ok_or_else(|| no_revision(repo, &Revision::main()))
+    }
+
     /// All repositories of a kind, in the order of their names. Those that cannot be read are left out;
     /// [`verify`](Store::verify) names them.
     ///

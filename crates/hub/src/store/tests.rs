@@ -378,6 +378,29 @@ fn commits_that_nothing_leads_to_are_collected_when_old() {
 }
 
 #[test]
+fn without_main_the_newest_commit_stands_for_a_repository() {
+    let (_dir, store) = store();
+    let (pulled, made) = (repo("a/pulled"), repo("a/made"));
+    let upstream = Upstream { hub: "hf".to_owned(), repo: pulled.id.clone() };
+    let pull = |id: u8, branch: Option<&str>, time: u64| {
+        let id = Some(CommitId(GitDigest::from_bytes([id; 20])));
+        let branch = branch.map(|branch| branch.parse().unwrap());
+        let (message, author, files) = (String::new(), String::new(), BTreeMap::new());
+        let (upstream, time) = (upstream.clone(), Some(time));
+        store.mirror(&pulled, Mirrored { id, branch, upstream, message, author, time, files }).unwrap()
+    };
+    pull(1, Some("v1"), 10);
+    let newest = pull(2, None, 30);
+    pull(3, Some("v2"), 20);
+    assert_eq!(store.head(&pulled).unwrap(), newest);
+    let main = pull(4, Some("main"), 5);
+    assert_eq!(store.head(&pulled).unwrap(), main);
+    assert!(matches!(store.head(&made), Err(StoreError::NoRepo(_))));
+    store.create(&made, false).unwrap();
+    assert!(matches!(store.head(&made), Err(StoreError::NoRevision { .. })));
+}
+
+#[test]
 fn nothing_is_collected_while_a_repository_cannot_be_read() {
     let (dir, store) = store();
     let repo = repo("a/b");

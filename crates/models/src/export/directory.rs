@@ -39,7 +39,7 @@ pub fn write(
 ) -> Result<Written, ExportError> {
     check_adapters(lm, &options)?;
     let config = lm.config().clone();
-    let Options { storage, adapters, pool, progress } = options;
+    let Options { storage, adapters, provenance: _, pool, progress } = options;
     if let Storage::In(dtype) = storage
         && dtype.block_len() > 1
     {

@@ -2,6 +2,7 @@
 //!
 //! Names, keys and the order of rows are those of llama.cpp's `convert_hf_to_gguf.py` and its loaders (`src/models`).
 
+use super::provenance::is_provenance;
 use super::tensors::{Container, Outgoing, Sink, Steps, Storage, check_adapters, count, plan};
 use super::{ExportError, GGUF, Options, Origin, Written, check_room, unsupported};
 use crate::causal_lm::TensorMut;
@@ -66,7 +67,12 @@ pub fn write(
     let config = lm.config().clone();
     let mut metadata = metadata(&config, origin)?;
     let mut factors = rope_factors(&config)?;
-    let Options { storage, adapters, pool, progress } = options;
+    let Options { storage, adapters, provenance, pool, progress } = options;
+    if let Some(provenance) = provenance {
+        metadata.retain(|(key, _)| !is_provenance(key));
+        // at the head, where it is read without the vocabulary
+        metadata.splice(..0, provenance.metadata());
+    }
     if let Storage::In(dtype) = storage
         && !is_encoded(dtype)
     {

@@ -1,11 +1,11 @@
 //! The card of a run: what was trained, on what, at what cost, and how far the numbers go. `README.md` beside the result.
 
+use super::base::{Base, last_part};
 use super::cost::Cost;
 use crate::recipe::{Kind, ObjectiveKind, Recipe};
 use crate::task::Task;
 use models::checkpoint::FileError;
 use models::checkpoint::writer::write_file;
-use models::model::repository_name;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -64,8 +64,10 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct Card<'a> {
     /// What was to be done.
     pub recipe: &'a Recipe,
+    /// What it began with.
+    pub base: &'a Base,
     /// The files of the base's weights.
-    pub base: &'a [HashedFile],
+    pub base_files: &'a [HashedFile],
     /// Those of the data.
     pub files: &'a [HashedFile],
     /// What was learned.
@@ -82,39 +84,48 @@ pub struct Card<'a> {
     pub cost: Cost,
 }
 
+/// What a card is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// An adapter as PEFT has it.
+    Adapter,
+    /// A plain checkpoint: all weights, or the base with the adapter merged.
+    Model,
+    /// Such a model as one GGUF file.
+    Gguf,
+}
+
 /// Steps over which the first and the last loss are averaged.
 const ENDS: usize = 20;
 /// The picture beside the card.
 const CHART: &str = "loss.svg";
 
 impl Card<'_> {
-    /// Writes `README.md` and its picture into `dir`.
+    /// Writes the `README.md` of `product` and its picture into `dir`.
     ///
     /// # Errors
     /// When they can't be written.
-    pub fn write(&self, dir: &Path) -> Result<(), FileError> {
-        let (text, chart) = (self.text(), super::chart::svg(self.losses));
+    pub fn write(&self, product: Product, dir: &Path) -> Result<(), FileError> {
+        let (text, chart) = (self.text(product), super::chart::svg(self.losses));
         write_file(&dir.join(CHART), |out| out.write_all(chart.as_bytes()))?;
         write_file(&dir.join("README.md"), |out| out.write_all(text.as_bytes()))
     }
 
-    fn text(&self) -> String {
+    /// The card of `product`. That of a file, beside which no picture goes, has none.
+    pub fn text(&self, product: Product) -> String {
         let Card { recipe, losses, .. } = self;
-        let base = repository_name(&recipe.model).unwrap_or_else(|| name(&recipe.model));
-        let (kind, tags) = match recipe.method.kind {
-            Kind::Lora => (
-                format!("A LoRA adapter of rank {} for", recipe.method.rank),
-                "base_model_relation: adapter\nlibrary_name: peft\ntags: [lora, wen]",
-            ),
-            Kind::Full => ("All weights of".to_owned(), "base_model_relation: finetune\ntags: [wen]"),
-        };
-        let mut text = format!("---\nbase_model: {}\n{tags}\n{}---\n\n", json!(base), self.facts());
-        let _ = write!(
-            text,
-            "# {}\n\n{kind} `{base}`, trained by `wen train`, version {}.\n\n![Loss over the steps]({CHART})\n\n",
-            name(&recipe.output),
+        let mut text = format!(
+            "---\nbase_model: {}\n{}\n{}---\n\n# {}\n\n{}, trained by `wen train`, version {}.\n\n",
+            json!(self.base.name),
+            self.kind(product),
+            self.facts(),
+            last_part(&recipe.output),
+            self.what(product),
             env!("CARGO_PKG_VERSION"),
         );
+        if product != Product::Gguf {
+            let _ = write!(text, "![Loss over the steps]({CHART})\n\n");
+        }
         let ends = ENDS.min(losses.len().div_ceil(2)).max(1);
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
         let (first, last) =
@@ -144,10 +155,40 @@ impl Card<'_> {
         text
     }
 
-    /// What hubs and `wen models show` read of the card, beside its base: the digest of the data, and what was evaluated.
-    /// JSON is YAML too.
+    /// How it was made of the base, and what it is loaded with, as hubs call it.
+    fn kind(&self, product: Product) -> String {
+        let (relation, library) = match product {
+            Product::Adapter => ("adapter", "peft"),
+            Product::Model if self.recipe.objective.kind == ObjectiveKind::Embedding => {
+                ("finetune", "sentence-transformers")
+            }
+            Product::Model => ("finetune", "transformers"),
+            Product::Gguf => ("finetune", "gguf"),
+        };
+        let tags = if self.recipe.method.kind == Kind::Lora { "lora, wen" } else { "wen" };
+        format!("base_model_relation: {relation}\nlibrary_name: {library}\ntags: [{tags}]")
+    }
+
+    fn what(&self, product: Product) -> String {
+        let (base, rank) = (&self.base.name, self.recipe.method.rank);
+        match (self.recipe.method.kind, product) {
+            (Kind::Full, _) => format!("All weights of `{base}`"),
+            (Kind::Lora, Product::Adapter) => format!("A LoRA adapter of rank {rank} for `{base}`"),
+            (Kind::Lora, _) => format!("`{base}` with a LoRA adapter of rank {rank} merged"),
+        }
+    }
+
+    /// What hubs and `wen models show` read of the card, beside its base: the licence, the digest of the data, where the base
+    /// comes from, and what was evaluated. JSON is YAML too.
     fn facts(&self) -> String {
-        let mut text = format!("wen: {}\n", json!({ "data_sha256": self.data_hash }));
+        let mut own = json!({ "data_sha256": self.data_hash });
+        if !self.base.lineage.is_null() {
+            own["base"] = self.base.lineage.clone();
+        }
+        let mut text = format!("wen: {own}\n");
+        if let Some(license) = &self.base.license {
+            text.push_str(&format!("license: {}\n", json!(license)));
+        }
         if !self.evaluation.is_empty() {
             let metric =
                 |(name, value): (&String, &f64)| json!({ "type": name, "name": name, "value": value });
@@ -157,7 +198,7 @@ impl Card<'_> {
                 "dataset": { "name": "examples that were held out", "type": "held-out" },
                 "metrics": metrics,
             }]);
-            let index = json!([{ "name": name(&self.recipe.output), "results": results }]);
+            let index = json!([{ "name": last_part(&self.recipe.output), "results": results }]);
             text.push_str(&format!("model-index: {index}\n"));
         }
         text
@@ -191,7 +232,7 @@ impl Card<'_> {
             text,
             "Base and data",
             &[
-                ("base", format!("`{}`", self.recipe.model.display())),
+                ("base", format!("`{}`", self.base.name)),
                 ("examples", format!("{} of {} tokens", summary.examples, summary.tokens)),
                 ("held out", format!("{} examples, which were evaluated", summary.evaluation)),
                 (
@@ -210,8 +251,8 @@ impl Card<'_> {
             ],
         );
         text.push_str("| file | SHA-256 |\n|---|---|\n");
-        for file in self.base.iter().chain(self.files) {
-            let _ = writeln!(text, "| `{}` | `{}` |", name(&file.path), file.sha256);
+        for file in self.base_files.iter().chain(self.files) {
+            let _ = writeln!(text, "| `{}` | `{}` |", last_part(&file.path), file.sha256);
         }
         text.push('\n');
     }
@@ -224,10 +265,4 @@ fn section(text: &mut String, heading: &str, rows: &[(&str, String)]) {
         let _ = writeln!(text, "| {name} | {value} |");
     }
     text.push('\n');
-}
-
-/// The last part of a path, also of one that ends in dots.
-fn name(path: &Path) -> String {
-    let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned()
 }

@@ -1,16 +1,20 @@
 //! `wen convert`: a model in the other file format, quantized, with adapters merged.
 
+mod card;
+
 use crate::exit::Usage;
 use crate::output::{self, Facts};
 use crate::progress::Progress;
 use crate::signals::stop_on_signal;
 use crate::{loading, machine};
 use anyhow::Context;
+use card::Card;
 use clap::ValueEnum;
-use models::checkpoint::writer::{directory_of, write_dir};
+use hub::lineage::Parent;
+use models::checkpoint::writer::{directory_of, write_dir, write_file};
 use models::export::directory::SHARD_BYTES;
 use models::export::{ExportError, Options, Origin, Storage, Written, directory, gguf};
-use models::model::open_weights;
+use models::model::{open_weights, repository_name};
 use models::{Adapter, CausalLm, Checkpoint};
 use nn::DType;
 use std::ops::ControlFlow;
@@ -28,7 +32,8 @@ const NAMED: usize = 3;
     long_about = "Write a model in the other file format, quantized, or with adapters merged.\n\n\
         --out FILE.gguf makes one file with tokenizer, chat template and sampling values inside, for llama.cpp and all that \
         reads GGUF; --out DIRECTORY makes safetensors with config.json, tokenizer.json and what else transformers reads. \
-        Either is made of either. What is written appears complete or not at all, and memory holds a few tensors of the \
+        Either is made of either. README.md in a directory, and the metadata of a file, say what it was made from, with what is \
+        known of that. What is written appears complete or not at all, and memory holds a few tensors of the \
         model, not all.\n\n\
         Without --type each matrix keeps its type; what a format can't hold becomes bf16. In GGUF files norms, biases and \
         the routers of experts are float32 always, and the vocabulary's matrices are q8_0 where the others have fewer bits. \
@@ -113,8 +118,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = loading::locate(&args.model)?;
     check_apart(&path, &args.out)?;
     let (checkpoint, mut lm) = open_weights(&path).with_context(|| loading::cannot_load(&path))?;
-    let adapters = read_adapters(&args, &checkpoint)?;
-    let written = convert(&args, format, &checkpoint, &mut lm, &adapters)
+    let (adapters, parents): (Vec<_>, Vec<_>) = read_adapters(&args, &checkpoint)?.into_iter().unzip();
+    let stored = args.matrices.map(|matrices| matrices.dtype().name());
+    let card = Card::new(&args.out, parent(&path), &parents, stored);
+    let written = convert(&args, format, &checkpoint, &mut lm, &adapters, &card)
         .with_context(|| format!("cannot write {}", args.out.display()))?;
     describe(&written);
     Ok(output::line(&args.out.display().to_string())?)
@@ -180,14 +187,18 @@ fn check_apart(model: &Path, out: &Path) -> Result<(), Usage> {
     Ok(())
 }
 
+fn parent(path: &Path) -> Parent {
+    Parent::read(path, repository_name(path))
+}
+
 /// The adapters, which have to be made for this model where they say for which.
-fn read_adapters(args: &Args, checkpoint: &Checkpoint) -> anyhow::Result<Vec<Adapter>> {
+fn read_adapters(args: &Args, checkpoint: &Checkpoint) -> anyhow::Result<Vec<(Adapter, Parent)>> {
     let mut sha256 = None;
     let read = |name: &PathBuf| {
         let dir = loading::locate(name)?;
         let adapter = Adapter::read(&dir).and_then(|adapter| {
             adapter.check_base(|| sha256.get_or_insert_with(|| checkpoint.sha256()).clone())?;
-            Ok(adapter)
+            Ok((adapter, parent(&dir)))
         });
         adapter.with_context(|| format!("cannot merge the adapter {}", dir.display()))
     };
@@ -200,6 +211,7 @@ fn convert(
     checkpoint: &Checkpoint,
     lm: &mut CausalLm,
     adapters: &[Adapter],
+    card: &Card,
 ) -> anyhow::Result<Written> {
     let stop = stop_on_signal("stopping; nothing is left behind")?;
     let pool = kernels::Pool::new(args.threads.map_or_else(machine::threads, usize::from));
@@ -214,11 +226,13 @@ fn convert(
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let storage = args.matrices.map_or(Storage::Same, |matrices| Storage::In(matrices.dtype()));
-    let options = Options { storage, adapters, pool: &pool, progress: &mut progress };
+    let provenance = Some(card.provenance());
+    let options = Options { storage, adapters, provenance, pool: &pool, progress: &mut progress };
     let origin = Origin::of(checkpoint);
     let written = match format {
         Format::Gguf => gguf::write(lm, origin, &args.out, options),
         Format::Safetensors => write_dir(&args.out, |dir| -> Result<Written, ExportError> {
+            write_file(&dir.join("README.md"), |out| out.write_all(card.text.as_bytes()))?;
             directory::write(lm, origin, dir, args.shard_size.unwrap_or(SHARD_BYTES), options)
         }),
     };

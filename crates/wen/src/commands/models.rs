@@ -8,7 +8,7 @@ use crate::exit::Usage;
 use crate::output::{self, Facts};
 use crate::progress::Progress;
 use clap::Subcommand;
-use hub::source::{HubSource, Settings};
+use hub::source::{HubSource, Settings, Source};
 use hub::store::Collected;
 use hub::{RefName, Repo, Revision, Store};
 use std::time::Duration;
@@ -117,8 +117,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// The repository and the revision, if one is named, that somebody calls `name`.
 fn named(store: &Store, name: &str) -> anyhow::Result<(Repo, Option<Revision>)> {
-    let HubSource { kind, repo: id, revision, .. } = HubSource::parse(name, &Settings::read(store.root())?)?;
-    Ok((Repo { kind, id }, revision))
+    let settings = Settings::read(store.root())?;
+    let parsed = HubSource::parse(name, &settings);
+    let named = parsed.map(|HubSource { kind, repo: id, revision, .. }| (Repo { kind, id }, revision));
+    let is_stored = named.as_ref().is_ok_and(|(repo, _)| store.info(repo).is_ok());
+    if !is_stored && let Ok(Source::Path(path)) = Source::parse(name, &settings) {
+        let path = path.display();
+        return Err(Usage(format!(
+            "`{name}` is the path {path}, and no model of the store; `wen inspect {path}` says what it is, `wen push {path} \
+             OWNER/NAME --to local` stores it"
+        ))
+        .into());
+    }
+    Ok(named?)
 }
 
 fn remove(store: &Store, names: &[String]) -> anyhow::Result<()> {

@@ -4,26 +4,29 @@ use crate::exit::Usage;
 use crate::obtaining::{RemoteArgs, interruptible, note_left_out};
 use crate::output;
 use crate::progress::Progress;
+use hub::lineage::is_gguf;
 use hub::push::{self, Load, PushOptions};
 use hub::source::HubSource;
-use hub::{Hub, RefName, Repo, Revision, Settings, Store};
+use hub::{Hub, RefName, Repo, Revision, Settings, Source, Store};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// What to push where.
 #[derive(Debug, clap::Args)]
 #[command(
-    long_about = "Push a directory, or a model of the store, to a hub that speaks Hugging Face's protocol (another Wen, \
-        Hugging Face itself), or into the store.\n\n\
+    long_about = "Push a directory, a GGUF file, or a model of the store, to a hub that speaks Hugging Face's protocol \
+        (another Wen, Hugging Face itself), or into the store.\n\n\
         The repository is made if it isn't there, for its owner alone unless --public. The card of a training run becomes \
-        the model card; it gets the licence of its base if the store has that. Pickles, code and hidden files stay here.",
+        the model card; it gets the licence of its base if the store has that. A GGUF file goes with the card inside it, or else \
+        with the model card beside it, if it is the only GGUF file there. Pickles, code and hidden files stay here.",
     after_help = "Examples:
   wen push out/adapter me/notes --to local
   wen push out/model hf:me/notes --public
+  wen push out/model.gguf me/notes-gguf --to local
   WEN_TOKEN=sk-... wen push me/notes https://wen.example.com/team/notes --token-env WEN_TOKEN"
 )]
 pub struct Args {
-    /// A directory, or the name of a model of the store
+    /// A directory, a GGUF file, or the name of a model of the store
     what: PathBuf,
     /// What it is to be called: owner/name, hf:owner/name, https://host/owner/name
     name: String,
@@ -110,18 +113,32 @@ fn branch(args: &Args, named: &HubSource) -> Result<RefName, Usage> {
     }
 }
 
-/// The files of a directory with its card, or of a model of the store.
+/// The files of a model of the store, or those at a path with its card.
 fn load(store: &Store, settings: &Settings, what: &Path, repo: &Repo) -> anyhow::Result<Load> {
-    if what.is_dir() {
-        let mut load = Load::of_directory(what)?;
-        if let Some(card) = push::card(what, &repo.id, Some(store)) {
-            load.set_card("README.md".parse()?, card);
+    let source = match what.to_str() {
+        Some(text) => Source::parse(text, settings)?,
+        None => Source::Path(what.to_owned()),
+    };
+    let path = match source {
+        Source::Path(path) => path,
+        Source::Hub(HubSource { kind, repo: id, revision, .. }) => {
+            let repo = Repo { kind, id };
+            let commit = match revision {
+                Some(revision) => store.resolve(&repo, &revision)?,
+                None => store.head(&repo)?,
+            };
+            return Ok(Load::of_commit(store, &commit)?);
         }
-        return Ok(load);
+    };
+    let mut load = if path.is_dir() {
+        Load::of_directory(&path)?
+    } else if is_gguf(&path) {
+        Load::of_file(&path)?
+    } else {
+        return Err(Usage(format!("{} is neither a directory nor a GGUF file", path.display())).into());
+    };
+    if let Some(card) = push::card(&path, &repo.id, Some(store)) {
+        load.set_card("README.md".parse()?, card);
     }
-    let text = what.to_str().filter(|_| !what.exists());
-    let text = text.ok_or_else(|| Usage(format!("{} is not a directory", what.display())))?;
-    let HubSource { kind, repo: id, revision, .. } = HubSource::parse(text, settings)?;
-    let commit = store.resolve(&Repo { kind, id }, &revision.unwrap_or_else(Revision::main))?;
-    Ok(Load::of_commit(store, &commit)?)
+    Ok(load)
 }

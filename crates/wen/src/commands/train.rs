@@ -6,9 +6,11 @@ use crate::output::{self, Facts};
 use crate::progress::Progress;
 use crate::signals::stop_on_signal;
 use anyhow::Context;
+use hub::lineage::Parent;
+use models::model::repository_name;
 use std::path::PathBuf;
 use train::data::{Findings, Place, Repeat};
-use train::run::{Outcome, StepReport};
+use train::run::{Base, Outcome, StepReport};
 use train::{Recipe, Run};
 
 /// What to train.
@@ -34,12 +36,12 @@ pub struct Args {
 /// Trains.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let text = super::read_text(&args.recipe)?;
-    let mut recipe = Recipe::parse(&text, &args.set).map_err(|error| Usage(error.to_string()))?;
-    recipe.model = loading::locate(&recipe.model)?;
+    let recipe = Recipe::parse(&text, &args.set).map_err(|error| Usage(error.to_string()))?;
+    let base = base(loading::locate(&recipe.model)?);
     let output = recipe.output.clone();
     let run = {
         let _progress = Progress::spinner("reading model and data");
-        Run::prepare(recipe)?
+        Run::prepare_from(base, recipe)?
     };
     describe(&run);
     let stop = stop_on_signal("stopping after this step")?;
@@ -54,6 +56,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Err(Interrupted.into())
         }
     }
+}
+
+/// The model to begin with, and what its files say of it.
+fn base(path: PathBuf) -> Base {
+    let Parent { name, lineage } = Parent::read(&path, repository_name(&path));
+    let license = lineage.license.clone();
+    let lineage = lineage.to_keep().map(|kept| kept.to_json()).unwrap_or_default();
+    Base { path, name, license, lineage }
 }
 
 /// Says what is about to happen.

@@ -1,7 +1,7 @@
 //! What a stored model is, from its files.
 
 use hub::store::{Commit, RepoInfo};
-use hub::{Repo, Revision, Store};
+use hub::{Repo, Store};
 use models::model::Summary;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::SystemTime;
 pub struct Description {
     /// `owner/name`.
     pub name: String,
-    /// The commit of the branch `main`.
+    /// The commit of the branch `main`, or the newest where that has none.
     pub commit: Option<String>,
     /// Bytes of its files.
     pub bytes: u64,
@@ -33,9 +33,9 @@ pub struct Description {
 }
 
 impl Description {
-    /// Describes a repository at `main`.
+    /// Describes a repository where nobody says a revision.
     pub fn of(store: &Store, info: &RepoInfo) -> Description {
-        let commit = store.resolve(&info.repo, &Revision::main()).ok();
+        let commit = store.head(&info.repo).ok();
         let summary = commit.as_ref().and_then(|commit| summary(store, &info.repo, commit));
         let adapter = commit.as_ref().is_some_and(is_adapter).then(|| "adapter".to_owned());
         Description {

@@ -2,7 +2,7 @@
 
 use super::describe::{Description, ago};
 use crate::output::{self, Table};
-use hub::{RepoKind, Revision, Store};
+use hub::{RepoKind, Store};
 use std::collections::BTreeMap;
 
 /// How to list.
@@ -52,7 +52,7 @@ pub fn run(store: &Store, args: &Args) -> anyhow::Result<()> {
     }
     table.print()?;
     // content that several have is stored once
-    let commits = infos.iter().filter_map(|info| store.resolve(&info.repo, &Revision::main()).ok());
+    let commits = infos.iter().filter_map(|info| store.head(&info.repo).ok());
     let contents: BTreeMap<_, _> =
         commits.flat_map(|commit| commit.files.into_values()).map(|file| (file.sha256, file.size)).collect();
     output::note(&format!("{} in {}", output::bytes(contents.values().sum()), store.root().display()));

@@ -4,8 +4,8 @@ use super::describe::{Description, ago, quantization, summary};
 use super::named;
 use crate::output::{self, Facts};
 use hub::lineage::{Family, Lineage, family};
-use hub::store::RepoInfo;
-use hub::{CommitId, RefName, Repo, Revision, Store};
+use hub::store::{Commit, RepoInfo};
+use hub::{CommitId, RefName, Repo, Store};
 use models::model::Summary;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,7 +42,11 @@ struct Report {
 /// Writes the facts and the family tree to standard output.
 pub fn run(store: &Store, args: &Args) -> anyhow::Result<()> {
     let (repo, revision) = named(store, &args.name)?;
-    let report = report(store, &repo, &revision.unwrap_or_else(Revision::main))?;
+    let commit = match revision {
+        Some(revision) => store.resolve(&repo, &revision)?,
+        None => store.head(&repo)?,
+    };
+    let report = report(store, &repo, commit)?;
     if args.json {
         return output::json(&report);
     }
@@ -54,10 +58,9 @@ pub fn run(store: &Store, args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn report(store: &Store, repo: &Repo, revision: &Revision) -> anyhow::Result<Report> {
+fn report(store: &Store, repo: &Repo, commit: Commit) -> anyhow::Result<Report> {
     let info = store.info(repo)?;
-    let commit = store.resolve(repo, revision)?;
-    let family_tree = family(store, repo, revision)?;
+    let family_tree = family(store, repo, &commit)?;
     let summary = summary(store, repo, &commit);
     let description = Description {
         commit: Some(commit.id.to_string()),
@@ -91,8 +94,11 @@ fn facts(report: &Report) -> Facts {
         facts.add("quantization", quantization(summary).unwrap_or_default());
         facts.add("context", format!("{} tokens", output::thousands(summary.context_length as u64)));
     }
-    let branches = report.branches.keys().map(RefName::as_str).collect::<Vec<_>>();
-    facts.add("branches", branches.join(", "));
+    let branches = report.branches.iter().filter(|(_, commit)| commit.is_some());
+    let branches: Vec<&str> = branches.map(|(name, _)| name.as_str()).collect();
+    if !branches.is_empty() {
+        facts.add("branches", branches.join(", "));
+    }
     if !report.tags.is_empty() {
         facts.add("tags", report.tags.keys().map(RefName::as_str).collect::<Vec<_>>().join(", "));
     }
