@@ -94,6 +94,31 @@ def the_caller_has_a_name():
     assert raises(Exception, lambda: hugging_face("hf_wrong").whoami()).response.status_code == 401
 
 
+@check("huggingface_hub", "hf_xet")
+def clients_that_have_xet_need_no_setting():
+    """They look at the setting when they start."""
+    from huggingface_hub import snapshot_download
+
+    api = hugging_face()
+    api.create_repo("wen/xet")
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_XET"}
+    script = """if True:
+        import os, sys
+        from huggingface_hub import HfApi, constants
+        assert not constants.HF_HUB_DISABLE_XET
+        HfApi().upload_folder(repo_id="wen/xet", folder_path=sys.argv[1], commit_message=sys.argv[2])
+        """
+    noise = os.urandom(3 << 20)
+    floats = bytes(b"\x00\x01\x80\x3f" * (1 << 19))
+    first = {"config.json": SMALL, "a.safetensors": LARGE, "same.safetensors": LARGE, "floats.safetensors": floats}
+    # what stays of a file is known to the client, and not to the service, which keeps files only
+    second = {**first, "a.safetensors": LARGE[: 4 << 20] + noise, "more.safetensors": noise + floats}
+    for message, files in [("first", first), ("second", second)]:
+        command = [sys.executable, "-c", script, str(folder(files)), message]
+        subprocess.run(command, env={**environment, "HF_TOKEN": KEY}, check=True)
+        assert contents(snapshot_download("wen/xet", local_dir=tempfile.mkdtemp())) == files, message
+
+
 @check("huggingface_hub")
 def a_repository_comes_and_goes():
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError

@@ -27,6 +27,7 @@ mod import;
 mod partial;
 mod records;
 mod repo;
+mod scratch;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use commit::{Commit, FileEntry, Mirrored, MirroredFile, NewCommit, Operation
 pub(crate) use import::files_in;
 pub use partial::Partial;
 pub use repo::{RepoInfo, Upstream};
+pub use scratch::Scratch;
 pub use verify::Fault;
 
 use crate::name::{Repo, RepoKind};

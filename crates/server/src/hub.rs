@@ -21,6 +21,7 @@ pub mod model_scope;
 pub mod request;
 pub mod tree;
 pub mod upload;
+pub mod xet;
 
 pub use error::HubError;
 
@@ -62,6 +63,8 @@ pub struct Hub {
     uploads: Arc<Semaphore>,
     /// Makes the addresses of uploads.
     signer: upload::Signer,
+    /// Uploads by Xet.
+    xet: xet::Uploads,
 }
 
 impl Hub {
@@ -75,6 +78,7 @@ impl Hub {
             body_bytes,
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             signer: upload::Signer::random(),
+            xet: xet::Uploads::default(),
         }
     }
 
@@ -140,6 +144,7 @@ pub fn routes(app: &Arc<App>, hub: &Arc<Hub>) -> Router<Arc<App>> {
     let gate = |fault| from_fn_with_state(Gate { app: app.clone(), hub: hub.clone(), fault }, admit);
     let uploads = Router::new()
         .route(&format!("{}/{{sha256}}", upload::UPLOADS), put(upload::put).post(upload::complete))
+        .merge(xet::routes())
         .route_layer(from_fn_with_state(
             Gate { app: app.clone(), hub: hub.clone(), fault: hugging_face::fault },
             answer,

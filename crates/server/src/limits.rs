@@ -64,6 +64,18 @@ pub const MULTIPART_BYTES: u64 = 1 << 30;
 pub const MIN_UPLOAD_PART_BYTES: u64 = 64 << 20;
 /// Parts of an upload; those of larger files are larger.
 pub const MAX_UPLOAD_PARTS: u64 = 1024;
+/// Uploads by Xet that are known at once.
+pub const MAX_XET_UPLOADS: usize = 4096;
+/// Seconds after which an upload by Xet of which nothing was heard is given up.
+pub const XET_IDLE_SECONDS: u64 = 60 * 60;
+/// Bytes of a xorb: 64 MiB by the specification, and what follows its chunks.
+pub const MAX_XORB_BYTES: u64 = 80 << 20;
+/// Bytes of a chunk, of which clients make 128 KiB.
+pub const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of a shard, as by the specification.
+pub const MAX_SHARD_BYTES: u64 = 64 << 20;
+/// Parts that a shard puts a file together of: as many as fit into one.
+pub const MAX_SHARD_TERMS: usize = (MAX_SHARD_BYTES / 48) as usize;
 /// Bytes of a stored file that are read at a time. A client that takes less than this in the time of a stalled write is
 /// given up, which is 9 kB/s.
 pub const BLOB_PIECE_BYTES: u64 = 256 << 10;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -31,7 +32,7 @@ impl Temporary {
         loop {
             let path = temporary_path(store);
             step().map_err(StoreError::at(&path))?;
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     file.lock().map_err(StoreError::at(&path))?;
                     return Ok(Temporary { path, file, placed: false });
@@ -51,6 +52,16 @@ impl Temporary {
     /// Appends to it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         step().and_then(|()| self.file.write_all(bytes)).map_err(StoreError::at(&self.path))
+    }
+
+    /// Writes at a place of it.
+    pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+        step().and_then(|()| self.file.write_all_at(bytes, at)).map_err(StoreError::at(&self.path))
+    }
+
+    /// Reads what is at a place of it.
+    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<(), StoreError> {
+        self.file.read_exact_at(bytes, at).map_err(StoreError::at(&self.path))
     }
 
     /// Brings it to the disk and gives it its name, in place of what has it. `read_only` says whether it is not to be

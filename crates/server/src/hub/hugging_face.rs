@@ -7,7 +7,7 @@ mod refs;
 mod repos;
 
 use super::access::Caller;
-use super::{Hub, HubError, USER};
+use super::{Hub, HubError, USER, xet};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
@@ -51,6 +51,7 @@ pub fn routes() -> Router<Arc<Hub>> {
         .route("/api/{kind}/{owner}/{name}/tag/{revision}", post(refs::create_tag).delete(refs::delete_tag))
         .route("/api/{kind}/{owner}/{name}/preupload/{revision}", post(commit::preupload))
         .route("/api/{kind}/{owner}/{name}/commit/{revision}", post(commit::create))
+        .route("/api/{kind}/{owner}/{name}/xet-write-token/{revision}", get(xet::begin))
         .route("/{owner}/{name}/info/lfs/objects/batch", post(commit::lfs_batch))
         .route("/datasets/{owner}/{name}/info/lfs/objects/batch", post(commit::lfs_batch))
         .route("/api/lfs/verify", post(commit::lfs_verify))
