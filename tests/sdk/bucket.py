@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 import os
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ SETTINGS = "offline = true\n[aliases]\nmine = 'team/absent'\n"
 
 def service() -> dict[str, str]:
     """Starts it, and returns the variables that lead to it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -40,8 +42,8 @@ def settings_of_a_bucket_are_followed(wen: str, environment: dict[str, str]) -> 
     subprocess.run([wen, "models"], env=environment, check=True, stdout=subprocess.DEVNULL)
     [directory] = Path(environment["XDG_DATA_HOME"], "wen/buckets").iterdir()
     (directory / "settings.toml").write_text(SETTINGS)
-    for command in ["inspect", "chat", "pull"]:
-        asked = subprocess.run([wen, command, "mine"], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    for command in [["inspect", "mine"], ["chat", "mine", "Hello"], ["pull", "mine"]]:
+        asked = subprocess.run([wen, *command], env=environment, capture_output=True, text=True)
         assert asked.returncode and "the network must not be used" in asked.stderr, (command, asked.stderr)
 
 
