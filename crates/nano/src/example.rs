@@ -71,6 +71,15 @@ impl Example {
         self
     }
 
+    /// The same with what is thought before each of its answers.
+    pub fn with_thoughts(mut self, thoughts: impl IntoIterator<Item = String>) -> Example {
+        let answers = self.messages.iter_mut().filter(|message| message["role"] == "assistant");
+        for (answer, thoughts) in answers.zip(thoughts) {
+            answer["reasoning_content"] = thoughts.into();
+        }
+        self
+    }
+
     /// The line of a training file.
     pub fn training_line(&self) -> Value {
         let mut line = Map::new();

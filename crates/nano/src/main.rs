@@ -27,7 +27,7 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "models/wen-nano")]
         model: PathBuf,
         /// Tokens to train on, about
-        #[arg(long, value_name = "N", default_value_t = 15_000_000, value_parser = clap::value_parser!(u64).range(1..1_000_000_000))]
+        #[arg(long, value_name = "N", default_value_t = 14_000_000, value_parser = clap::value_parser!(u64).range(1..1_000_000_000))]
         tokens: u64,
         /// Of everything
         #[arg(long, value_name = "N", default_value_t = 1)]
@@ -105,6 +105,9 @@ fn print(example: &Example) {
     example.tools.iter().for_each(|tool| println!("tool: {}", json_line(&tool["function"])));
     for message in &example.messages {
         let role = message["role"].as_str().unwrap_or_default();
+        if let Some(thoughts) = message["reasoning_content"].as_str() {
+            println!("{role} thinks: {thoughts}");
+        }
         match message["tool_calls"].as_array() {
             Some(calls) => calls.iter().for_each(|call| println!("{role}: {}", json_line(&call["function"]))),
             None => println!("{role}: {}", message["content"].as_str().unwrap_or_default()),

@@ -3,9 +3,11 @@
 //! Hard cases on purpose: other passages state the same attribute of other things, and other attributes of the same thing; when
 //! the answer is absent, everything but the one fact is there.
 //!
-//! An answer says first what is asked, then the passage's number, then what the passage says, word for word. So one token, the
-//! number, makes the choice, right behind the two things that decide it, and the rest is copied. With the number at the end a
-//! model this small found the value twice as often as its number: nothing in the answer leads from one to the other.
+//! The passage is found in writing. Before it answers, the model writes down what is asked, and of each passage in turn of what
+//! it tells, with a `yes` or a `no` behind the thing and behind the attribute: `[2] Kugorun Hotel yes, ticket price no`. The
+//! number follows where both are asked, `[2] Kugorun Hotel yes, ticket price yes [2]`, and is what the answer copies. So each
+//! step looks for one thing, and most of what is learned is a yes or no. A model this small does not find a line by two things at
+//! once: with lines without verdicts, of which it had to find the one that began like its answer, it named any passage.
 
 mod tables;
 
@@ -18,10 +20,10 @@ use tables::{FILLERS_EN, FILLERS_ZH, KINDS, PROMPTS_EN, PROMPTS_ZH};
 
 /// The answer stands in a passage.
 pub const FOUND: Task =
-    Task { name: "cited", scoring: Scoring::Text, weight: 18, max_tokens: 96, write: found };
+    Task { name: "cited", scoring: Scoring::Text, weight: 18, max_tokens: 224, write: found };
 /// It does not.
 pub const ABSENT: Task =
-    Task { name: "absent", scoring: Scoring::Text, weight: 9, max_tokens: 64, write: absent };
+    Task { name: "absent", scoring: Scoring::Text, weight: 9, max_tokens: 224, write: absent };
 
 /// A kind of thing.
 struct Kind {
@@ -83,14 +85,16 @@ fn example(w: Writer, present: bool) -> Example {
         w.language().pick(PROMPTS_ZH, PROMPTS_EN),
         &[("passages", &passages.numbered()), ("question", &question)],
     );
-    let further: Vec<(String, String)> = (0..w.further_turns())
-        .map(|_| {
-            let (thing, attribute) = (w.below(3), attributes[w.below(3)]);
-            let (question, answer, _) = passages.ask(&mut w, thing, attribute);
-            (question, answer)
-        })
-        .collect();
-    Example::new(w, prompt, answer, expected).with_turns(further)
+    let mut thoughts = vec![passages.thoughts(w.language(), thing, attribute)];
+    let mut further = Vec::new();
+    // each is an example of its own, since thoughts are not kept
+    for _ in 0..w.further_turns() / 3 {
+        let (thing, attribute) = (w.below(3), attributes[w.below(3)]);
+        let (question, answer, _) = passages.ask(&mut w, thing, attribute);
+        further.push((question, answer));
+        thoughts.push(passages.thoughts(w.language(), thing, attribute));
+    }
+    Example::new(w, prompt, answer, expected).with_turns(further).with_thoughts(thoughts)
 }
 
 /// Passages about things of one kind.
@@ -130,15 +134,38 @@ impl<'a> Passages<'a> {
         lines.collect::<Vec<_>>().join("\n")
     }
 
+    /// What is asked, and of each passage whether it tells of that.
+    fn thoughts(&self, language: Language, thing: usize, attribute: usize) -> String {
+        let (of, comma, mark, yes, no) = match language {
+            Language::Zh => ("的", "，", "？", "是", "否"),
+            Language::En => (", ", ", ", "?", " yes", " no"),
+        };
+        let space = language.pick("", " ");
+        let called = |attribute: usize| {
+            let attribute = &self.kind.attributes[attribute];
+            language.pick(attribute.zh, attribute.en)
+        };
+        let verdict = |same: bool| if same { yes } else { no };
+        let mut lines = vec![format!("{}{of}{}{mark}", self.things[thing], called(attribute))];
+        for at in 0..self.texts.len() {
+            let n = at + 1;
+            let Some(fact) = self.facts.get(at) else {
+                lines.push(format!("[{n}] -"));
+                continue;
+            };
+            let (name, called) = (&self.things[fact.thing], called(fact.attribute));
+            let (this, that) = (fact.thing == thing, fact.attribute == attribute);
+            let found = if this && that { format!("{space}[{n}]") } else { String::new() };
+            lines.push(format!("[{n}] {name}{}{comma}{called}{}{found}", verdict(this), verdict(that)));
+        }
+        lines.join("\n")
+    }
+
     /// A question for an attribute of a thing, its answer, and what the answer is scored by.
     fn ask(&self, w: &mut Writer, thing: usize, attribute: usize) -> (String, String, Value) {
         let (language, name) = (w.language(), &self.things[thing]);
         let asked = &self.kind.attributes[attribute];
         let question = w.phrase(language.pick(asked.ask_zh, asked.ask_en), &[("x", name)]);
-        let subject = match language {
-            Language::Zh => format!("{name}的{}：", asked.zh),
-            Language::En => format!("{name}, {}: ", asked.en),
-        };
         let fact = self.facts.iter().position(|fact| fact.thing == thing && fact.attribute == attribute);
         let (said, expected) = match fact {
             Some(at) => {
@@ -151,7 +178,7 @@ impl<'a> Passages<'a> {
                 (said.to_owned(), json!({"contains": [key], "cites": []}))
             }
         };
-        (question, subject + &said, expected)
+        (question, said, expected)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! One table answers a question; another may stand beside it. Tables and columns are drawn at random, also made-up ones, so
 //! that nothing but the schema says what they are called.
+//!
+//! In Chinese the names that a query needs are written down before it, each behind what the question calls it.
 
 mod tables;
 
@@ -13,7 +15,7 @@ use serde_json::json;
 use tables::*;
 
 /// The task.
-pub const TASK: Task = Task { name: "sql", scoring: Scoring::Sql, weight: 18, max_tokens: 96, write };
+pub const TASK: Task = Task { name: "sql", scoring: Scoring::Sql, weight: 18, max_tokens: 160, write };
 
 /// A column: its name in SQL, what questions call it, and what is in it.
 #[derive(Clone)]
@@ -64,17 +66,43 @@ fn write(w: Writer) -> Example {
         w.language().pick(PROMPTS_ZH, PROMPTS_EN),
         &[("schema", &schema.join("\n")), ("question", &question)],
     );
-    let further: Vec<(String, String)> = (0..w.further_turns())
+    let language = w.language();
+    let turns = match language {
+        // each is an example of its own, since thoughts are not kept
+        Language::Zh => w.further_turns() / 3,
+        Language::En => w.further_turns(),
+    };
+    let further: Vec<(usize, String, String)> = (0..turns)
         .map(|_| {
             let at = w.below(tables.len());
             let (question, sql) = query(&mut w, &tables[at]);
-            (question, format!("{sql};"))
+            (at, question, format!("{sql};"))
         })
         .collect();
     let answer = format!("{sql};");
+    let mut thoughts = vec![names(&tables[0], &answer)];
+    thoughts.extend(further.iter().map(|(at, _, sql)| names(&tables[*at], sql)));
+    let further = further.into_iter().map(|(_, question, sql)| (question, sql)).collect();
     let mut example = Example::new(w, prompt, answer.clone(), json!(answer)).with_turns(further);
+    if language == Language::Zh {
+        example = example.with_thoughts(thoughts);
+    }
     example.database = Some(rows);
     example
+}
+
+/// The names that a query has, the table's first, each behind what it is called in speech.
+fn names(table: &Table, sql: &str) -> String {
+    let mut names = vec![format!("{} {}", table.spoken, table.sql)];
+    // what stands between quotes is a value
+    for part in sql.split('\'').step_by(2) {
+        for word in part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            let column = table.columns.iter().find(|column| column.sql == word && column.kind != Kind::Id);
+            let name = column.map(|column| format!("{} {}", column.spoken, column.sql));
+            names.extend(name.filter(|name| !names.contains(name)));
+        }
+    }
+    names.join(", ")
 }
 
 /// A table whose names are in none of `used`.

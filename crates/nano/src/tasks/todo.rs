@@ -34,10 +34,15 @@ fn write(w: Writer) -> Example {
     Example::new(w, question, answer, items)
 }
 
-/// The notes: lines with or without a mark, or one paragraph.
+/// The notes: lines with or without a mark, or one paragraph, also with semicolons.
 fn lay_out(w: &mut Writer, sentences: &[String]) -> String {
     let space = w.language().pick("", " ");
-    match w.below(4) {
+    match w.below(5) {
+        3 => {
+            let (stop, semicolon) = w.language().pick(('。', "；"), ('.', "; "));
+            let bare: Vec<&str> = sentences.iter().map(|s| s.trim_end_matches(stop)).collect();
+            bare.join(semicolon)
+        }
         0 => sentences.iter().map(|s| format!("- {s}")).collect::<Vec<_>>().join("\n"),
         1 => sentences.join(space),
         2 => sentences
@@ -168,6 +173,8 @@ const FULL_EN: &[&str] = &[
     "{owner} <will|should|must> {task}<; the deadline is|; it is due|, no later than|, due> {due}.",
     "The <deadline|due date> for {owner} to {task} is {due}.",
     "{owner} to {task} <by|before> {due}.",
+    "{owner} <will|should|must|to> {task} {due}.",
+    "{due} {owner} <will|should|must|has to> {task}.",
 ];
 const NO_DUE_EN: &[&str] = &[
     "{owner} <will|should|must|can|has to|needs to|is going to> {task}.",
@@ -219,6 +226,8 @@ const FULL_ZH: &[&str] = &[
     "<下一步|任务|行动项|待办>：{owner}{task}，{due}<截止|前|前完成>。",
     "{owner}<承诺|保证|答应|同意>{task}，<不晚于|最晚|期限|截止>{due}。",
     "{owner}<应|须|要|需>于{due}<前|之前>{task}。",
+    "{owner}{due}<前|之前|>{task}。",
+    "{due}{owner}<要|得|负责|来|>{task}。",
 ];
 const NO_DUE_ZH: &[&str] = &[
     "{owner}<负责|要|会|需要|得|来|将>{task}。",

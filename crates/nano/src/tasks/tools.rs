@@ -2,19 +2,23 @@
 //!
 //! Tools are called differently from example to example, and half of them are put together from a verb and a noun, so that the
 //! definitions in the prompt decide, and not what was learned by heart.
+//!
+//! Before a call, the model writes down what is asked in set words, verb and noun apart, and then what each tool does, with a
+//! `yes` or a `no` behind each word: `cancel yes, order no`. The tool's name and what it takes follow where all is asked, as with
+//! passages (`cited`): each step looks for one thing.
 
 mod tables;
 
 use super::{Task, exchange};
 use crate::example::{Example, Scoring, assistant, user};
-use crate::grammar::{Writer, json_line};
+use crate::grammar::{Language, Writer, json_line};
 use crate::words;
 use serde_json::{Map, Value, json};
 use tables::{COMPOSED_ASK_EN, COMPOSED_ASK_ZH, FAMILIES, NOUNS, STATES_EN, STATES_ZH, VERBS};
 
 /// The call.
 pub const CHOOSE: Task =
-    Task { name: "tools", scoring: Scoring::Tools, weight: 13, max_tokens: 96, write: choose };
+    Task { name: "tools", scoring: Scoring::Tools, weight: 13, max_tokens: 256, write: choose };
 /// The answer from its result.
 pub const ANSWER: Task =
     Task { name: "tool-result", scoring: Scoring::Text, weight: 5, max_tokens: 64, write: answer };
@@ -55,6 +59,10 @@ struct Family {
 /// A tool, a request for it, its call, its result and the answer.
 struct Use {
     definition: Value,
+    /// What it does, in set words: all at once, or verb and noun.
+    does: Vec<String>,
+    /// Its name with its parameters' names.
+    signature: String,
     ask: String,
     name: String,
     arguments: Value,
@@ -73,12 +81,16 @@ fn choose(w: Writer) -> Example {
         example.tools = tools;
         return example;
     }
-    let mut messages = vec![user(&right.ask), calling(right)];
+    let language = w.language();
+    let thoughts = |asked: &Use| thoughts(language, asked, &offered, &tools);
+    let mut messages = vec![user(&right.ask), calling(right, Some(thoughts(right)))];
     let mut last = right;
-    for _ in 0..w.further_turns() {
+    // each is an example of its own, since thoughts are not kept
+    for _ in 0..w.further_turns() / 3 {
         // a request for each tool stands ready; one that was called is not asked for again
         let Some(next) = offered.get(messages.len() / 4 + 1) else { break };
-        messages.extend([returning(last), assistant(&last.answer), user(&next.ask), calling(next)]);
+        let answered = [returning(last), assistant(&last.answer)];
+        messages.extend(answered.into_iter().chain([user(&next.ask), calling(next, Some(thoughts(next)))]));
         last = next;
     }
     let call = json!([{"name": right.name, "arguments": right.arguments}]);
@@ -94,7 +106,8 @@ fn answer(w: Writer) -> Example {
     let right = &offered[0];
     let expected = json!({"contains": right.values});
     let mut example = Example::new(w, right.ask.clone(), String::new(), expected);
-    example.messages = vec![user(&right.ask), calling(right), returning(right), assistant(&right.answer)];
+    example.messages =
+        vec![user(&right.ask), calling(right, None), returning(right), assistant(&right.answer)];
     example.tools = tools;
     example
 }
@@ -103,9 +116,42 @@ fn returning(from: &Use) -> Value {
     json!({"role": "tool", "content": json_line(&from.result)})
 }
 
-fn calling(right: &Use) -> Value {
+/// The call, learned with what is thought before it, or without that only something that was before.
+fn calling(right: &Use, thoughts: Option<String>) -> Value {
     let function = json!({"name": right.name, "arguments": right.arguments});
-    json!({"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]})
+    let mut message = json!({"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]});
+    match thoughts {
+        Some(thoughts) => message["reasoning_content"] = thoughts.into(),
+        None => message["weight"] = 0.into(),
+    }
+    message
+}
+
+/// What is asked, and of each of `tools`, which are offered in this order, whether it does that.
+fn thoughts(language: Language, asked: &Use, offered: &[Use], tools: &[Value]) -> String {
+    let (comma, mark, colon, yes, no) = match language {
+        Language::Zh => ("，", "？", "：", "是", "否"),
+        Language::En => (", ", "?", ": ", " yes", " no"),
+    };
+    let mut lines = vec![format!("{}{mark}", asked.does.join(comma))];
+    for tool in tools.iter().filter_map(|tool| offered.iter().find(|of| of.definition == *tool)) {
+        let judged = tool.does.iter().map(|word| {
+            let verdict = if asked.does.contains(word) { yes } else { no };
+            format!("{word}{verdict}")
+        });
+        let judged = judged.collect::<Vec<_>>().join(comma);
+        lines.push(match tool.does == asked.does {
+            true => format!("{judged}{colon}{}", tool.signature),
+            false => judged,
+        });
+    }
+    lines.join("\n")
+}
+
+/// A tool's name with its parameters' names.
+fn signature(name: &str, properties: &Map<String, Value>) -> String {
+    let keys: Vec<&str> = properties.keys().map(String::as_str).collect();
+    format!("{name}({})", keys.join(", "))
 }
 
 /// The tools that are offered, first the one that is asked for, and their definitions in an order of chance.
@@ -208,6 +254,8 @@ fn family_use(w: &mut Writer, family: &'static Family) -> Use {
         .map(|((key, _), v)| ((*key).to_owned(), v.as_str().into()))
         .collect();
     Use {
+        does: vec![language.pick(family.zh, family.en)[0].to_lowercase()],
+        signature: signature(&name, &properties),
         definition: definition(&name, about, properties),
         ask,
         name,
@@ -253,6 +301,8 @@ fn composed_use(w: &mut Writer, noun: usize, verb: usize) -> Use {
     let ask = w.phrase(language.pick(COMPOSED_ASK_ZH, COMPOSED_ASK_EN), &slots);
     let answer = w.write(language.pick("{noun}{code}：{state}。", "The {noun} {code}: {state}."), &slots);
     Use {
+        does: vec![verb.to_owned(), noun.to_owned()],
+        signature: signature(&name, &properties),
         definition: definition(&name, &about, properties),
         ask: capital(&ask),
         name,

@@ -9,7 +9,7 @@ use crate::grammar::{Language, Writer};
 use serde_json::json;
 
 /// The task.
-pub const TASK: Task = Task { name: "triage", scoring: Scoring::Text, weight: 10, max_tokens: 96, write };
+pub const TASK: Task = Task { name: "triage", scoring: Scoring::Text, weight: 11, max_tokens: 96, write };
 
 /// A department and what one goes there with. Symptoms come in pairs that are never complained of together with another's.
 struct Department {
@@ -424,9 +424,9 @@ const CHILD_EN: &[&str] = &[
     "<My|Our> <son|daughter|child>, {age}, has",
 ];
 const PREGNANT_ZH: &[&str] = &[
-    "我<怀孕了|怀孕五个月|是孕妇|怀着宝宝>，",
-    "<孕妇|怀孕了>，{age}岁，",
-    "我<太太|老婆|姐姐><怀孕了|怀孕三个月>，",
+    "我<怀孕了|怀孕五个月|是孕妇|怀着宝宝|怀着孩子|怀着双胞胎|怀着二胎|怀了宝宝|肚子里有宝宝|有身孕>，",
+    "<孕妇|怀孕了|怀着孩子>，{age}岁，",
+    "我<太太|老婆|姐姐><怀孕了|怀孕三个月|怀了宝宝|怀着双胞胎|快生了>，",
 ];
 const PREGNANT_EN: &[&str] = &[
     "I am <pregnant|five months pregnant|expecting a baby> and <have|have got>",
