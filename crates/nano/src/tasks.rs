@@ -10,7 +10,7 @@ mod tools;
 mod triage;
 
 use crate::example::{Example, Scoring};
-use crate::grammar::Writer;
+use crate::grammar::{Language, Writer};
 
 /// A task.
 pub struct Task {
@@ -64,6 +64,14 @@ fn join_request(w: &mut Writer, request: &str, material: &str) -> String {
         3..=5 => format!("{request}\n\n{material}"),
         _ => format!("{request}\n{material}"),
     }
+}
+
+/// What is thought of words: whether each is asked for.
+fn judge<'a>(language: Language, words: impl IntoIterator<Item = (&'a str, bool)>) -> String {
+    let (comma, yes, no) = language.pick(("，", "是", "否"), (", ", " yes", " no"));
+    let judged =
+        words.into_iter().map(|(word, is_asked)| format!("{word}{}", if is_asked { yes } else { no }));
+    judged.collect::<Vec<_>>().join(comma)
 }
 
 /// A question as people type it: sometimes polite, sometimes without its marks or capitals.

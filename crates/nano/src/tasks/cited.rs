@@ -11,7 +11,7 @@
 
 mod tables;
 
-use super::Task;
+use super::{Task, judge};
 use crate::example::{Example, Scoring};
 use crate::grammar::{Language, Writer};
 use crate::words;
@@ -136,16 +136,11 @@ impl<'a> Passages<'a> {
 
     /// What is asked, and of each passage whether it tells of that.
     fn thoughts(&self, language: Language, thing: usize, attribute: usize) -> String {
-        let (of, comma, mark, yes, no) = match language {
-            Language::Zh => ("的", "，", "？", "是", "否"),
-            Language::En => (", ", ", ", "?", " yes", " no"),
-        };
-        let space = language.pick("", " ");
+        let (of, mark, space) = language.pick(("的", "？", ""), (", ", "?", " "));
         let called = |attribute: usize| {
             let attribute = &self.kind.attributes[attribute];
             language.pick(attribute.zh, attribute.en)
         };
-        let verdict = |same: bool| if same { yes } else { no };
         let mut lines = vec![format!("{}{of}{}{mark}", self.things[thing], called(attribute))];
         for at in 0..self.texts.len() {
             let n = at + 1;
@@ -156,7 +151,8 @@ impl<'a> Passages<'a> {
             let (name, called) = (&self.things[fact.thing], called(fact.attribute));
             let (this, that) = (fact.thing == thing, fact.attribute == attribute);
             let found = if this && that { format!("{space}[{n}]") } else { String::new() };
-            lines.push(format!("[{n}] {name}{}{comma}{called}{}{found}", verdict(this), verdict(that)));
+            let judged = judge(language, [(name.as_str(), this), (called, that)]);
+            lines.push(format!("[{n}] {judged}{found}"));
         }
         lines.join("\n")
     }

@@ -9,7 +9,7 @@
 
 mod tables;
 
-use super::{Task, exchange};
+use super::{Task, exchange, judge};
 use crate::example::{Example, Scoring, assistant, user};
 use crate::grammar::{Language, Writer, json_line};
 use crate::words;
@@ -129,17 +129,10 @@ fn calling(right: &Use, thoughts: Option<String>) -> Value {
 
 /// What is asked, and of each of `tools`, which are offered in this order, whether it does that.
 fn thoughts(language: Language, asked: &Use, offered: &[Use], tools: &[Value]) -> String {
-    let (comma, mark, colon, yes, no) = match language {
-        Language::Zh => ("，", "？", "：", "是", "否"),
-        Language::En => (", ", "?", ": ", " yes", " no"),
-    };
+    let (comma, mark, colon) = language.pick(("，", "？", "："), (", ", "?", ": "));
     let mut lines = vec![format!("{}{mark}", asked.does.join(comma))];
     for tool in tools.iter().filter_map(|tool| offered.iter().find(|of| of.definition == *tool)) {
-        let judged = tool.does.iter().map(|word| {
-            let verdict = if asked.does.contains(word) { yes } else { no };
-            format!("{word}{verdict}")
-        });
-        let judged = judged.collect::<Vec<_>>().join(comma);
+        let judged = judge(language, tool.does.iter().map(|word| (word.as_str(), asked.does.contains(word))));
         lines.push(match tool.does == asked.does {
             true => format!("{judged}{colon}{}", tool.signature),
             false => judged,
