@@ -39,7 +39,7 @@ use axum::routing::put;
 use hub::store::{Commit, NewCommit, Operation};
 use hub::{FilePath, RefName, Repo, Store};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Who everybody with a key is, until there are users: the owner of repositories that are named without one.
 pub const USER: &str = "wen";
@@ -80,6 +80,12 @@ impl Hub {
             signer: upload::Signer::random(),
             xet: xet::Uploads::default(),
         }
+    }
+
+    /// Room for an upload, for as long as it is held.
+    fn upload_slot(&self) -> Result<OwnedSemaphorePermit, HubError> {
+        let slot = self.uploads.clone().try_acquire_owned();
+        slot.map_err(|_| HubError::Busy("as many uploads run as may at once"))
     }
 
     /// Runs `work` on a thread where it may wait for the disk. It goes on when the caller has left.

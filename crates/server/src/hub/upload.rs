@@ -223,9 +223,7 @@ pub async fn put(
             declared.unwrap_or(0)
         )));
     }
-    let Ok(_slot) = hub.uploads.clone().try_acquire_owned() else {
-        return Err(HubError::Busy("as many uploads run as may at once"));
-    };
+    let _slot = hub.upload_slot()?;
     let store = hub.store.clone();
     read(request.into_body(), bytes, hub.timeouts.body_read, move |body| match grant.part {
         0 => store.put_announced(grant.blob, body).map(|_| ()).map_err(HubError::from),

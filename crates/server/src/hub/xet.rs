@@ -31,7 +31,7 @@ use shard::File;
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use uuid::Uuid;
 
 /// The path of the service; what tells uploads apart follows.
@@ -79,8 +79,9 @@ pub async fn begin(
     caller.must_be_member()?;
     hub.blocking(move |hub| {
         hub.view(caller, &target.repo)?;
-        let (token, now) = (hub.xet.begin()?.to_string(), unix_seconds());
-        let (service, expires) = (format!("{origin}{SERVICE}/{}", Uuid::new_v4()), now + UPLOAD_SECONDS);
+        let token = hub.xet.begin()?.to_string();
+        let service = format!("{origin}{SERVICE}/{}", Uuid::new_v4());
+        let expires = unix_seconds() + UPLOAD_SECONDS;
         let headers = [
             ("x-xet-cas-url", service.clone()),
             ("x-xet-access-token", token.clone()),
@@ -104,9 +105,7 @@ async fn take_xorb(
 ) -> Result<Json<Value>, HubError> {
     let upload = hub.xet.of(&headers)?;
     let hash = parse_hash(&hash).ok_or_else(|| HubError::Invalid("the xorb's hash is none".to_owned()))?;
-    let Ok(_slot) = hub.uploads.clone().try_acquire_owned() else {
-        return Err(HubError::Busy("as many uploads run as may at once"));
-    };
+    let _slot = hub.upload_slot()?;
     let store = hub.store.clone();
     let body = request.into_body();
     let is_new =
@@ -120,9 +119,7 @@ async fn take_shard(
     request: Request,
 ) -> Result<Json<Value>, HubError> {
     let upload = hub.xet.of(&headers)?;
-    let Ok(_slot) = hub.uploads.clone().try_acquire_owned() else {
-        return Err(HubError::Busy("as many uploads run as may at once"));
-    };
+    let _slot = hub.upload_slot()?;
     let store = hub.store.clone();
     read(request.into_body(), MAX_SHARD_BYTES, hub.timeouts.body_read, move |body| {
         shard::read(body, |file| upload.put_together(&store, &file))
@@ -160,8 +157,9 @@ impl Uploads {
 impl Upload {
     /// Unpacks a xorb; false when it was there.
     fn take(&self, store: &Store, hash: XetHash, body: &mut dyn BufRead) -> Result<bool, HubError> {
-        let is_known = || self.xorbs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&hash);
-        let mut chunks = Vec::new();
+        if self.xorbs().contains_key(&hash) {
+            return xorb::unpack(body, |_| Ok(())).map(|()| false);
+        }
         let scratch = match self.scratch.get() {
             Some(scratch) => scratch,
             None => {
@@ -169,17 +167,17 @@ impl Upload {
                 self.scratch.get_or_init(|| made)
             }
         };
-        let known = is_known();
+        let mut chunks = Vec::new();
         xorb::unpack(body, |bytes| {
-            if !known {
-                chunks.push(Chunk { at: scratch.append(bytes)?, bytes: bytes.len() as u32 });
-            }
+            chunks.push(Chunk { at: scratch.append(bytes)?, bytes: bytes.len() as u32 });
             Ok(())
         })?;
-        if !known {
-            self.xorbs.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, chunks.into());
-        }
-        Ok(!known)
+        self.xorbs().insert(hash, chunks.into());
+        Ok(true)
+    }
+
+    fn xorbs(&self) -> MutexGuard<'_, HashMap<XetHash, Arc<[Chunk]>>> {
+        self.xorbs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a file out of what was sent.
@@ -193,8 +191,7 @@ impl Upload {
         for term in &file.terms {
             let not_sent =
                 || HubError::Invalid("the shard names chunks that were not sent in this upload".to_owned());
-            let xorb = self.xorbs.lock().unwrap_or_else(PoisonError::into_inner).get(&term.xorb).cloned();
-            let xorb = xorb.ok_or_else(not_sent)?;
+            let xorb = self.xorbs().get(&term.xorb).cloned().ok_or_else(not_sent)?;
             let chunks = xorb.get(term.chunks.clone()).ok_or_else(not_sent)?;
             let scratch = self.scratch.get().ok_or_else(not_sent)?;
             for chunk in chunks {
