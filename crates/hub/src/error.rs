@@ -94,7 +94,9 @@ pub enum StoreError {
     #[error("the file has more than {} bytes, the most that is stored", limits::MAX_BLOB_BYTES)]
     TooLarge,
     /// A blob that the store doesn't have.
-    #[error("the store has no content with the SHA-256 {0}")]
+    #[error(
+        "the store has no content with the SHA-256 {0}; upload it before the commit that names it, or pull it again"
+    )]
     NoBlob(Sha256Digest),
     /// A repository that isn't there.
     #[error("there is no {} {} in the store", .0.kind, .0.id)]

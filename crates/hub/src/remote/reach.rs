@@ -126,7 +126,8 @@ impl Guard {
         if self.proxies.iter().any(|proxy| proxy == host) {
             return Some("that is the proxy");
         }
-        (!self.allows(Reach::of_url(url))).then_some("that is in a private network or on this machine")
+        let near = !self.allows(Reach::of_url(url));
+        near.then_some("that is in a private network or on this machine")
     }
 
     fn allows(&self, reach: Reach) -> bool {

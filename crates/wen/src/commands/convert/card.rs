@@ -74,8 +74,10 @@ fn merged(adapters: &[Parent]) -> String {
 
 /// Where the model was pulled from, if the store has it and it was.
 fn address(name: &str) -> Option<String> {
+    // what has no owner is in no store, which opening would make
+    let repo = Repo::model(name.parse().ok()?);
     let store = Store::open(&Store::default_root().ok()?).ok()?;
-    let upstream = store.info(&Repo::model(name.parse().ok()?)).ok()?.upstream?;
+    let upstream = store.info(&repo).ok()?.upstream?;
     let root = match upstream.hub.as_str() {
         "hf" => "https://huggingface.co",
         "ms" => "https://www.modelscope.cn/models",
