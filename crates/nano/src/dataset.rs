@@ -15,6 +15,8 @@ pub const CASES: u64 = 200;
 /// Training conversations at the beginning of which [`COPIES`] percent only repeat a text.
 pub const COPYING_FIRST: u64 = 8_000;
 const COPIES: usize = 75;
+/// Of the others, those in Chinese, in percent: more characters to know, and fewer questions in each conversation.
+const CHINESE: usize = 58;
 /// One training conversation in this many goes on with a second example.
 const CHAINED: usize = 12;
 /// One in this many begins with a system message that says nothing.
@@ -63,7 +65,7 @@ impl Dataset {
             at = at.saturating_sub(task.weight);
             found
         });
-        let language = Language::ALL[random.below(2)];
+        let language = if random.below(100) < CHINESE { Language::Zh } else { Language::En };
         (task.unwrap_or(&tasks::ALL[0]), language, random)
     }
 

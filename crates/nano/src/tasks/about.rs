@@ -94,8 +94,8 @@ const EN: &[Intent] = &[
             "How much memory do you <need|take|use>?",
             "Are you a <big|large|small> model?",
         ],
-        answer: "I have about eight million parameters and fit into a file of less than 16 MB.",
-        key: "eight million parameters",
+        answer: "I have about five million parameters and fit into a file of less than 6 MB.",
+        key: "five million parameters",
     },
     Intent {
         ask: &[
@@ -364,8 +364,8 @@ const ZH: &[Intent] = &[
             "你的<参数量|大小|规模>是多少？",
             "你<占|需要|用>多少内存？",
         ],
-        answer: "我有大约八百万个参数，文件不到16MB。",
-        key: "八百万个参数",
+        answer: "我有大约五百万个参数，文件不到6MB。",
+        key: "五百万个参数",
     },
     Intent {
         ask: &[

@@ -3,7 +3,8 @@
 //! One table answers a question; another may stand beside it. Tables and columns are drawn at random, also made-up ones, so
 //! that nothing but the schema says what they are called.
 //!
-//! In Chinese the names that a query needs are written down before it, each behind what the question calls it.
+//! In Chinese the names that a query needs are written down before it, each behind what the question calls it, and with it what is
+//! asked of it: `类型 type = '群尘瑚'`.
 
 mod tables;
 
@@ -91,17 +92,20 @@ fn write(w: Writer) -> Example {
     example
 }
 
-/// The names that a query has, the table's first, each behind what it is called in speech.
+/// The names that a query has, the table's first, each behind what it is called in speech. Conditions come last and whole.
 fn names(table: &Table, sql: &str) -> String {
+    let sql = sql.trim_end_matches(';');
+    let (head, conditions) = sql.split_once(" WHERE ").map_or((sql, None), |(head, rest)| (head, Some(rest)));
+    let spoken = |part: &str| {
+        let name = part.split(' ').next().unwrap_or_default();
+        let column = table.columns.iter().find(|column| column.sql == name && column.kind != Kind::Id);
+        column.map(|column| format!("{} {part}", column.spoken))
+    };
     let mut names = vec![format!("{} {}", table.spoken, table.sql)];
-    // what stands between quotes is a value
-    for part in sql.split('\'').step_by(2) {
-        for word in part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
-            let column = table.columns.iter().find(|column| column.sql == word && column.kind != Kind::Id);
-            let name = column.map(|column| format!("{} {}", column.spoken, column.sql));
-            names.extend(name.filter(|name| !names.contains(name)));
-        }
+    for word in head.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+        names.extend(spoken(word).filter(|name| !names.contains(name)));
     }
+    names.extend(conditions.into_iter().flat_map(|all| all.split(" AND ")).filter_map(spoken));
     names.join(", ")
 }
 
