@@ -7,10 +7,13 @@ use super::{BLOBS, Store, disk};
 use crate::digest::Sha256Digester;
 use crate::name::{CommitId, FilePath, Repo, RepoKind};
 use crate::{Sha256Digest, StoreError};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// A file that has a content, as `owner/name: path`.
+type Owners = HashMap<Sha256Digest, String>;
 
 /// Something that is not as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Fault {
     Blob {
         /// Its name.
         sha256: Sha256Digest,
+        /// A file that has it, as `owner/name: path`.
+        of: Option<String>,
         /// What is wrong.
         reason: String,
     },
@@ -49,12 +54,12 @@ impl Store {
     /// # Errors
     /// When the store's directories cannot be read.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Fault>, StoreError> {
-        let mut faults = Vec::new();
+        let (mut faults, mut owners) = (Vec::new(), Owners::new());
         for kind in RepoKind::ALL {
             for repo in self.repos(kind)? {
                 // nobody removes content meanwhile; one repository at a time, so that nobody waits long
                 let _shared = self.lock_shared()?;
-                self.verify_repo(&repo, &mut faults)?;
+                self.verify_repo(&repo, &mut faults, &mut owners)?;
             }
         }
         let mut blobs = Vec::new();
@@ -75,6 +80,11 @@ impl Store {
             done += object.bytes;
             progress(done, total);
         }
+        for fault in &mut faults {
+            if let Fault::Blob { sha256, of, .. } = fault {
+                *of = owners.remove(sha256);
+            }
+        }
         Ok(faults)
     }
 
@@ -94,10 +104,15 @@ impl Store {
             },
             Err(error) => error.to_string(),
         };
-        Some(Fault::Blob { sha256, reason })
+        Some(Fault::Blob { sha256, of: None, reason })
     }
 
-    fn verify_repo(&self, repo: &Repo, faults: &mut Vec<Fault>) -> Result<(), StoreError> {
+    fn verify_repo(
+        &self,
+        repo: &Repo,
+        faults: &mut Vec<Fault>,
+        owners: &mut Owners,
+    ) -> Result<(), StoreError> {
         let dir = self.repo_dir(repo);
         let mut record =
             |path: &Path, reason: String| faults.push(Fault::Record { path: path.to_owned(), reason });
@@ -130,6 +145,7 @@ impl Store {
         }
         for commit in &commits {
             for (path, file) in &commit.files {
+                owners.entry(file.sha256).or_insert_with(|| format!("{repo}: {path}"));
                 let reason = match self.stored(&file.sha256)? {
                     Some(blob) if blob.size == file.size => continue,
                     Some(blob) => format!("its content has {} bytes, not {}", blob.size, file.size),
@@ -174,13 +190,16 @@ fn verify_blob(path: &Path) -> Option<Fault> {
         Err(error) if disk::is_absent(&error) => return None,
         Err(error) => error.to_string(),
     };
-    Some(Fault::Blob { sha256, reason })
+    Some(Fault::Blob { sha256, of: None, reason })
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Blob { sha256, reason } => write!(f, "the content {sha256} is broken: {reason}"),
+            Fault::Blob { sha256, of: Some(of), reason } => write!(f, "{of} ({sha256}) is broken: {reason}"),
+            Fault::Blob { sha256, of: None, reason } => {
+                write!(f, "the content {sha256}, which nothing needs, is broken: {reason}")
+            }
             Fault::File { repo, commit, path, reason } => write!(f, "{repo}@{commit}: {path}: {reason}"),
             Fault::Record { path, reason } => write!(f, "{}: {reason}", path.display()),
         }

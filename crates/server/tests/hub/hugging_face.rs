@@ -358,11 +358,41 @@ async fn a_card_is_checked_and_shown() {
     let card = b"---\nlicense: mit\nbase_model: Qwen/Qwen3-0.6B\ntags: [toy]\nlibrary_name: transformers\n---\n# Toy\n";
     hub.model("toy", true, &[("README.md", card)]).await;
     let info = hub.get("/api/models/wen/toy").await.value();
-    assert_eq!(info["tags"], json!(["toy", "license:mit", "base_model:Qwen/Qwen3-0.6B"]));
+    assert_eq!(info["tags"], json!(["toy", "transformers", "license:mit", "base_model:Qwen/Qwen3-0.6B"]));
     assert_eq!(
         (&info["cardData"]["license"], &info["library_name"]),
         (&json!("mit"), &json!("transformers"))
     );
+}
+
+#[tokio::test]
+async fn models_are_listed_by_what_their_cards_say() {
+    let hub = Client::member();
+    let card = |text: &str| format!("---\n{text}\n---\n# Toy\n").into_bytes();
+    let texts = card(
+        "license: mit\nlanguage: [zh, en]\npipeline_tag: text-generation\ndatasets: [me/notes]\ntags: 7",
+    );
+    let adapter = card("library_name: peft\nlanguage: zh\npipeline_tag: text-generation");
+    hub.model("texts", true, &[("README.md", &texts)]).await;
+    hub.model("adapter", true, &[("README.md", &adapter)]).await;
+    hub.model("bare", true, &[("a", b"a")]).await;
+    for (query, expected) in [
+        ("", &["wen/adapter", "wen/bare", "wen/texts"][..]),
+        ("filter=zh", &["wen/adapter", "wen/texts"]),
+        ("filter=ZH&filter=en", &["wen/texts"]),
+        ("filter=peft", &["wen/adapter"]),
+        ("filter=license:mit&full=true", &["wen/texts"]),
+        ("filter=dataset:me/notes", &["wen/texts"]),
+        ("pipeline_tag=text-generation&limit=1&sort=createdAt", &["wen/adapter"]),
+        ("filter=nothing", &[]),
+    ] {
+        let list = hub.get(&format!("/api/models?{query}")).await.value();
+        let names: Vec<&str> =
+            list.as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{query}");
+        let files = list.as_array().unwrap().iter().any(|model| model["siblings"].is_array());
+        assert_eq!(files, query.contains("full"), "{query}");
+    }
 }
 
 #[tokio::test]

@@ -50,20 +50,43 @@ impl Hub {
         let bytes = std::fs::read(self.store.blob_path(&file.sha256)?).map_err(HubError::internal)?;
         Ok(String::from_utf8(bytes).ok().and_then(|card| front_matter(&card)).filter(Value::is_object))
     }
+
+    /// Adds what the card of a commit says to the description of its repository.
+    pub fn add_card(&self, repo: &mut Value, commit: &Commit) -> Result<(), HubError> {
+        if let Some(card) = self.card(commit)? {
+            describe(repo, card);
+        }
+        Ok(())
+    }
 }
 
-/// Adds what a card says to the description of its repository.
-pub fn describe(repo: &mut Value, card: Value) {
-    let labels = |key: &str| -> Vec<Value> {
-        let prefixed = |value: &Value| value.as_str().map(|text| format!("{key}:{text}").into());
-        match &card[key] {
-            Value::Array(list) => list.iter().filter_map(prefixed).collect(),
-            one => prefixed(one).into_iter().collect(),
+/// What a card says about its repository becomes a tag, with this in front.
+const LABELS: [(&str, &str); 7] = [
+    ("tags", ""),
+    ("pipeline_tag", ""),
+    ("library_name", ""),
+    ("language", ""),
+    ("license", "license:"),
+    ("base_model", "base_model:"),
+    ("datasets", "dataset:"),
+];
+
+/// Whether a repository that is described has a tag, in any capitals.
+pub fn has_tag(repo: &Value, tag: &str) -> bool {
+    let mut tags = repo["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    tags.any(|found| found.eq_ignore_ascii_case(tag))
+}
+
+fn describe(repo: &mut Value, card: Value) {
+    let mut tags: Vec<String> = Vec::new();
+    for (key, label) in LABELS {
+        let said = card[key].as_array().map_or(std::slice::from_ref(&card[key]), Vec::as_slice);
+        for tag in said.iter().filter_map(Value::as_str).map(|text| format!("{label}{text}")) {
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
         }
-    };
-    let mut tags: Vec<Value> = card["tags"].as_array().cloned().unwrap_or_default();
-    tags.retain(Value::is_string);
-    tags.extend(["license", "base_model", "datasets"].into_iter().flat_map(labels));
+    }
     repo["tags"] = tags.into();
     for key in ["pipeline_tag", "library_name"] {
         if card[key].is_string() {

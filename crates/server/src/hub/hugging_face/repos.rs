@@ -161,6 +161,7 @@ async fn list(
 ) -> Result<Json<Value>, HubError> {
     hub.blocking(move |hub| {
         let mut repos = hub.visible(caller, kind, fields.get("search"), fields.get("author"))?;
+        let tags: Vec<&str> = fields.all("filter").chain(fields.all("pipeline_tag")).collect();
         let limit = fields
             .number("limit")?
             .map_or(MAX_LISTED_REPOS, |n: u64| n.min(MAX_LISTED_REPOS as u64) as usize);
@@ -170,13 +171,23 @@ async fn list(
             Some(_) => repos.sort_by_key(|info| std::cmp::Reverse(info.modified)),
             None => {}
         }
-        repos.truncate(limit);
         let full = fields.is_true("full");
-        let describe = |info: &RepoInfo| {
-            let commit = if full { head(hub, info)? } else { None };
-            Ok(describe(info, commit.as_ref(), false))
-        };
-        Ok(Json(Value::Array(repos.iter().map(describe).collect::<Result<_, HubError>>()?)))
+        let mut listed = Vec::new();
+        for info in &repos {
+            if listed.len() == limit {
+                break;
+            }
+            // what a repository is for stands in its files, which are not read where nobody asks
+            let commit = if full || !tags.is_empty() { head(hub, info)? } else { None };
+            let mut text = describe(info, commit.as_ref().filter(|_| full), false);
+            if let Some(commit) = &commit {
+                hub.add_card(&mut text, commit)?;
+            }
+            if tags.iter().all(|tag| card::has_tag(&text, tag)) {
+                listed.push(text);
+            }
+        }
+        Ok(Json(Value::Array(listed)))
     })
     .await
 }
@@ -195,10 +206,8 @@ pub async fn info(
             None => head(hub, &info)?,
         };
         let mut text = describe(&info, commit.as_ref(), fields.is_true("blobs"));
-        if let Some(commit) = &commit
-            && let Some(card) = hub.card(commit)?
-        {
-            card::describe(&mut text, card);
+        if let Some(commit) = &commit {
+            hub.add_card(&mut text, commit)?;
         }
         Ok(Json(text))
     })
