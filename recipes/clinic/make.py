@@ -1,4 +1,4 @@
-"""Writes clinic.jsonl (240 conversations to learn) and cases.jsonl (60 others to be asked): the departments of one hospital.
+"""Writes clinic.jsonl (480 conversations to learn) and cases.jsonl (60 others to be asked): the departments of one hospital.
 
 Put your own departments in the table, or anything else that a question should bring back, and run `python3 make.py` here.
 """
@@ -32,8 +32,11 @@ DEPARTMENTS = [
 ]
 LEARNED = {
     "en": ["I have {c}. Which department should I visit?", "Where do I go with {c}?",
-           "{C}. What department is right?", "It is about {c}. Which department, please?"],
-    "zh": ["我{c}，挂什么科？", "{c}该看哪个科？", "{c}，有点难受，去哪个科室？", "请问{c}挂哪一科？"],
+           "{C}. What department is right?", "It is about {c}. Which department, please?",
+           "My problem is {c}. Who can help me?", "Could you tell me who treats {c}?",
+           "{C} since yesterday. Where should I go?", "Which doctor is the right one for {c}?"],
+    "zh": ["我{c}，挂什么科？", "{c}该看哪个科？", "{c}，有点难受，去哪个科室？", "请问{c}挂哪一科？",
+           "这两天{c}，该去哪儿看？", "医生您好，我{c}，去哪个科？", "帮忙问一下，{c}找哪个科？", "{c}好几天了，怎么挂号？"],
 }
 ASKED = {
     "en": ["We are dealing with {c}. Where should we go?", "Please tell me the department for {c}."],
