@@ -246,6 +246,16 @@ def models_are_listed():
     assert [info.id for info in api.list_models(search="listed")] == ["wen/listed"]
     assert [info.id for info in api.list_models(author="nobody")] == []
     assert len(list(api.list_models(limit=1))) == 1
+    card = "---\nlanguage: zh\npipeline_tag: text-generation\ntags: 7\nself: 1\nignore_metadata_errors: 1\n---\n"
+    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="wen/listed")
+    for asked in [{"filter": ["zh", "safetensors"]}, {"pipeline_tag": "text-generation", "full": True}]:
+        assert [info.id for info in api.list_models(search="listed", **asked)] == ["wen/listed"], asked
+    assert [info.id for info in api.list_models(filter="fr")] == []
+    card = b"---\nlanguage: zh\ntask_categories: [text-generation]\n---\n"
+    api.create_repo("wen/sets", repo_type="dataset")
+    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="wen/sets", repo_type="dataset")
+    found = api.list_datasets(filter=["language:zh", "task_categories:text-generation"])
+    assert [info.id for info in found] == ["wen/sets"]
 
 
 @check("huggingface_hub")

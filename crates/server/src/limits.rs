@@ -50,6 +50,10 @@ pub const MAX_LFS_OBJECTS: usize = 1024;
 pub const MAX_PATHS: usize = 10_000;
 /// Repositories that one list holds.
 pub const MAX_LISTED_REPOS: usize = 10_000;
+/// Tags that a list may be asked for at once.
+pub const MAX_FILTERS: usize = 32;
+/// Tags that a card gives its repository at most.
+pub const MAX_TAGS: usize = 256;
 /// Commits that one history holds.
 pub const MAX_LISTED_COMMITS: usize = 1_000;
 /// Fields of a form.

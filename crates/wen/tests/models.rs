@@ -2,12 +2,15 @@
 
 mod common;
 
-use common::{assert_fails, command, parity, stdout};
+use common::{Server, assert_fails, command, parity, stdout};
 use hub::store::{Mirrored, MirroredFile, NewCommit, Operation, Upstream};
 use hub::{RefName, Repo, Revision, Store};
 use serde_json::Value;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::thread;
 
 struct Hub {
     dir: tempfile::TempDir,
@@ -221,6 +224,63 @@ fn broken_content_is_found_and_discarded() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("is broken"), "{output:?}");
     assert_eq!(hub.wen(&["models", "verify", "--discard"]).status.code(), Some(1));
     assert!(!blob.exists());
+}
+
+/// A SOCKS5 proxy without passwords (RFC 1928) that knows names of hubs: they all are this machine. Returns its port.
+fn socks() -> u16 {
+    fn relay(mut from: TcpStream, mut to: TcpStream) {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    }
+    fn serve(mut client: TcpStream) -> io::Result<()> {
+        let mut greeting = [0; 2];
+        client.read_exact(&mut greeting)?;
+        client.read_exact(&mut vec![0; greeting[1].into()])?;
+        client.write_all(&[5, 0])?;
+        // connect to a name of so many bytes
+        let mut request = [0; 5];
+        client.read_exact(&mut request)?;
+        assert_eq!(request[..4], [5, 1, 0, 3], "{request:?}");
+        let mut name_and_port = vec![0; usize::from(request[4]) + 2];
+        client.read_exact(&mut name_and_port)?;
+        let (name, port) = name_and_port.split_at(request[4].into());
+        assert_eq!(name, b"hub.example");
+        let hub = TcpStream::connect(("127.0.0.1", u16::from_be_bytes([port[0], port[1]])))?;
+        client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+        let (back, home) = (hub.try_clone()?, client.try_clone()?);
+        thread::spawn(move || relay(back, home));
+        relay(client, hub);
+        Ok(())
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            thread::spawn(|| serve(client.unwrap()).unwrap());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_hub_that_only_a_proxy_knows_is_pulled_from() {
+    let (there, here) = (Hub::new(), Hub::new());
+    there.add("me/tiny", &parity("qwen3-tied"));
+    let server =
+        Server::start(&["--no-model", "--api-key", "k", "--hub", there.dir.path().to_str().unwrap()]);
+    let name = format!("http://hub.example:{}/me/tiny", server.address.rsplit_once(':').unwrap().1);
+    let pull = |proxy: Option<u16>| {
+        let mut command = command(&["pull", &name, "--token-env", "KEY"]);
+        command.env("WEN_HUB", here.dir.path()).env("KEY", "k").env("NO_PROXY", "").stdin(Stdio::null());
+        match proxy {
+            Some(port) => command.env("ALL_PROXY", format!("socks5h://127.0.0.1:{port}")),
+            None => command.env_remove("ALL_PROXY"),
+        };
+        command.output().unwrap()
+    };
+    assert!(!pull(None).status.success());
+    stdout(pull(Some(socks())));
+    assert_eq!(here.json(&["models", "list", "--json"]).as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! this machine can reach: its own services, those of the company, the cloud's metadata. So nothing is followed that is
 //! nearer than the hub itself: a public hub leads to public addresses only, one in the company's network to those and to
 //! that network, one on this machine to all three. What is checked are the addresses that are connected to, each time, so
-//! that a name cannot change its meaning in between. Behind a proxy it is the proxy that resolves names; there, and before, a
-//! name is as near as it says itself (`localhost`, `db.internal`, `printer`).
+//! that a name cannot change its meaning in between. Behind a proxy it is mostly the proxy that resolves names (not with
+//! `socks5://`); there, and before, a name is as near as it says itself (`localhost`, `db.internal`, `printer`).
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

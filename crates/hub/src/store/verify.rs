@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// A file that has a content, as `owner/name: path`.
+/// Of each content, a file that has it, as `owner/name: path`.
 type Owners = HashMap<Sha256Digest, String>;
 
 /// Something that is not as it was stored.
@@ -22,8 +22,8 @@ pub enum Fault {
     Blob {
         /// Its name.
         sha256: Sha256Digest,
-        /// A file that has it, as `owner/name: path`.
-        of: Option<String>,
+        /// A file that has it, as `owner/name: path`; `None` where no commit is known that does.
+        file: Option<String>,
         /// What is wrong.
         reason: String,
     },
@@ -81,8 +81,9 @@ impl Store {
             progress(done, total);
         }
         for fault in &mut faults {
-            if let Fault::Blob { sha256, of, .. } = fault {
-                *of = owners.remove(sha256);
+            // a digest may be broken here and in the bucket
+            if let Fault::Blob { sha256, file, .. } = fault {
+                *file = owners.get(sha256).cloned();
             }
         }
         Ok(faults)
@@ -104,7 +105,7 @@ impl Store {
             },
             Err(error) => error.to_string(),
         };
-        Some(Fault::Blob { sha256, of: None, reason })
+        Some(Fault::Blob { sha256, file: None, reason })
     }
 
     fn verify_repo(
@@ -190,15 +191,17 @@ fn verify_blob(path: &Path) -> Option<Fault> {
         Err(error) if disk::is_absent(&error) => return None,
         Err(error) => error.to_string(),
     };
-    Some(Fault::Blob { sha256, of: None, reason })
+    Some(Fault::Blob { sha256, file: None, reason })
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Blob { sha256, of: Some(of), reason } => write!(f, "{of} ({sha256}) is broken: {reason}"),
-            Fault::Blob { sha256, of: None, reason } => {
-                write!(f, "the content {sha256}, which nothing needs, is broken: {reason}")
+            Fault::Blob { sha256, file: Some(file), reason } => {
+                write!(f, "{file} is broken: the content {sha256}: {reason}")
+            }
+            Fault::Blob { sha256, file: None, reason } => {
+                write!(f, "the content {sha256} is broken, of which no file is known: {reason}")
             }
             Fault::File { repo, commit, path, reason } => write!(f, "{repo}@{commit}: {path}: {reason}"),
             Fault::Record { path, reason } => write!(f, "{}: {reason}", path.display()),

@@ -370,14 +370,16 @@ async fn models_are_listed_by_what_their_cards_say() {
     let hub = Client::member();
     let card = |text: &str| format!("---\n{text}\n---\n# Toy\n").into_bytes();
     let texts = card(
-        "license: mit\nlanguage: [zh, en]\npipeline_tag: text-generation\ndatasets: [me/notes]\ntags: 7",
+        "license: mit\nlanguage: [zh, en]\npipeline_tag: text-generation\ndatasets: [me/notes]\ntags: 7\nself: 1",
     );
     let adapter = card("library_name: peft\nlanguage: zh\npipeline_tag: text-generation");
     hub.model("texts", true, &[("README.md", &texts)]).await;
     hub.model("adapter", true, &[("README.md", &adapter)]).await;
-    hub.model("bare", true, &[("a", b"a")]).await;
+    hub.model("bare", true, &[("a.gguf", b"a")]).await;
     for (query, expected) in [
         ("", &["wen/adapter", "wen/bare", "wen/texts"][..]),
+        ("filter=gguf", &["wen/bare"]),
+        ("pipeline_tag=zh", &[]),
         ("filter=zh", &["wen/adapter", "wen/texts"]),
         ("filter=ZH&filter=en", &["wen/texts"]),
         ("filter=peft", &["wen/adapter"]),
@@ -390,9 +392,18 @@ async fn models_are_listed_by_what_their_cards_say() {
         let names: Vec<&str> =
             list.as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
         assert_eq!(names, expected, "{query}");
-        let files = list.as_array().unwrap().iter().any(|model| model["siblings"].is_array());
-        assert_eq!(files, query.contains("full"), "{query}");
+        let any = |key: &str| list.as_array().unwrap().iter().any(|model| !model[key].is_null());
+        assert_eq!(
+            (any("siblings"), any("cardData")),
+            [(false, false), (true, true)][usize::from(query.contains("full"))]
+        );
     }
+    let many = vec!["filter=a"; 33].join("&");
+    assert_eq!(hub.get(&format!("/api/models?{many}")).await.status, 400);
+    // clients iterate over tags, and pass everything to a function of theirs
+    let list = hub.get("/api/models?filter=license:mit&cardData=true").await.value();
+    let card = &list[0]["cardData"];
+    assert_eq!((&card["license"], &card["tags"], &card["self"]), (&json!("mit"), &Value::Null, &Value::Null));
 }
 
 #[tokio::test]

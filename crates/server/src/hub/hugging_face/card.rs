@@ -3,11 +3,13 @@
 use crate::hub::access::Caller;
 use crate::hub::request::Body;
 use crate::hub::{Hub, HubError};
+use crate::limits::MAX_TAGS;
 use axum::Json;
 use axum::http::StatusCode;
 use hub::limits::MAX_CARD_BYTES;
 use hub::lineage::{front_matter, split};
 use hub::store::Commit;
+use hub::{FilePath, RepoKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -50,17 +52,9 @@ impl Hub {
         let bytes = std::fs::read(self.store.blob_path(&file.sha256)?).map_err(HubError::internal)?;
         Ok(String::from_utf8(bytes).ok().and_then(|card| front_matter(&card)).filter(Value::is_object))
     }
-
-    /// Adds what the card of a commit says to the description of its repository.
-    pub fn add_card(&self, repo: &mut Value, commit: &Commit) -> Result<(), HubError> {
-        if let Some(card) = self.card(commit)? {
-            describe(repo, card);
-        }
-        Ok(())
-    }
 }
 
-/// What a card says about its repository becomes a tag, with this in front.
+/// What a card says about its repository becomes a tag, with this in front: those that clients ask for.
 const LABELS: [(&str, &str); 7] = [
     ("tags", ""),
     ("pipeline_tag", ""),
@@ -70,6 +64,21 @@ const LABELS: [(&str, &str); 7] = [
     ("base_model", "base_model:"),
     ("datasets", "dataset:"),
 ];
+/// [`LABELS`] of datasets.
+const DATASET_LABELS: [(&str, &str); 8] = [
+    ("tags", ""),
+    ("language", "language:"),
+    ("license", "license:"),
+    ("task_categories", "task_categories:"),
+    ("task_ids", "task_ids:"),
+    ("size_categories", "size_categories:"),
+    ("multilinguality", "multilinguality:"),
+    ("language_creators", "language_creators:"),
+];
+/// Endings of files that are tags of models.
+const FORMATS: [&str; 2] = ["gguf", "safetensors"];
+/// Keys of a card that clients take for arguments of their own functions.
+const CLIENTS_OWN: [&str; 2] = ["self", "ignore_metadata_errors"];
 
 /// Whether a repository that is described has a tag, in any capitals.
 pub fn has_tag(repo: &Value, tag: &str) -> bool {
@@ -77,14 +86,28 @@ pub fn has_tag(repo: &Value, tag: &str) -> bool {
     tags.any(|found| found.eq_ignore_ascii_case(tag))
 }
 
-fn describe(repo: &mut Value, card: Value) {
+/// Adds to the description of a repository what it is for, by its card and its files.
+pub fn describe(repo: &mut Value, kind: RepoKind, commit: &Commit, card: Option<Value>) {
+    let mut card = card.unwrap_or_default();
+    let labels = if kind == RepoKind::Model { &LABELS[..] } else { &DATASET_LABELS[..] };
+    let said = labels.iter().flat_map(|(key, label)| {
+        let values = card[*key].as_array().map_or(std::slice::from_ref(&card[*key]), Vec::as_slice);
+        values.iter().filter_map(Value::as_str).map(move |text| format!("{label}{text}"))
+    });
     let mut tags: Vec<String> = Vec::new();
-    for (key, label) in LABELS {
-        let said = card[key].as_array().map_or(std::slice::from_ref(&card[key]), Vec::as_slice);
-        for tag in said.iter().filter_map(Value::as_str).map(|text| format!("{label}{text}")) {
-            if !tags.contains(&tag) {
-                tags.push(tag);
-            }
+    for tag in said {
+        if tags.len() == MAX_TAGS {
+            break;
+        }
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    for format in FORMATS.into_iter().filter(|_| kind == RepoKind::Model) {
+        let is_format =
+            |path: &FilePath| path.as_str().rsplit_once('.').is_some_and(|(_, end)| end == format);
+        if commit.files.keys().any(is_format) && !tags.iter().any(|tag| tag == format) {
+            tags.push(format.to_owned());
         }
     }
     repo["tags"] = tags.into();
@@ -93,5 +116,10 @@ fn describe(repo: &mut Value, card: Value) {
             repo[key] = card[key].clone();
         }
     }
-    repo["cardData"] = card;
+    if let Some(fields) = card.as_object_mut() {
+        fields.retain(|key, value| {
+            !CLIENTS_OWN.contains(&key.as_str()) && (key != "tags" || value.is_string() || value.is_array())
+        });
+        repo["cardData"] = card;
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::quoted;
 use crate::hub::access::Caller;
 use crate::hub::request::{Body, Fields, Origin, Target};
 use crate::hub::{Hub, HubError, USER};
-use crate::limits::MAX_LISTED_REPOS;
+use crate::limits::{MAX_FILTERS, MAX_LISTED_REPOS};
 use axum::Json;
 use axum::extract::State;
 use hub::store::{Commit, RepoInfo};
@@ -161,7 +161,11 @@ async fn list(
 ) -> Result<Json<Value>, HubError> {
     hub.blocking(move |hub| {
         let mut repos = hub.visible(caller, kind, fields.get("search"), fields.get("author"))?;
-        let tags: Vec<&str> = fields.all("filter").chain(fields.all("pipeline_tag")).collect();
+        let tags: Vec<&str> = fields.all("filter").collect();
+        if tags.len() > MAX_FILTERS {
+            return Err(HubError::Invalid(format!("a list is asked for at most {MAX_FILTERS} tags")));
+        }
+        let purpose = fields.get("pipeline_tag");
         let limit = fields
             .number("limit")?
             .map_or(MAX_LISTED_REPOS, |n: u64| n.min(MAX_LISTED_REPOS as u64) as usize);
@@ -171,19 +175,32 @@ async fn list(
             Some(_) => repos.sort_by_key(|info| std::cmp::Reverse(info.modified)),
             None => {}
         }
-        let full = fields.is_true("full");
+        let (full, with_card) = (fields.is_true("full"), fields.is_true("cardData"));
+        // what a repository is for stands in its files, which are not read where nobody asks
+        let reads = full || with_card || purpose.is_some() || !tags.is_empty();
         let mut listed = Vec::new();
         for info in &repos {
             if listed.len() == limit {
                 break;
             }
-            // what a repository is for stands in its files, which are not read where nobody asks
-            let commit = if full || !tags.is_empty() { head(hub, info)? } else { None };
-            let mut text = describe(info, commit.as_ref().filter(|_| full), false);
-            if let Some(commit) = &commit {
-                hub.add_card(&mut text, commit)?;
+            // one that is broken, or was removed meanwhile, does not hide the others
+            let read =
+                || head(hub, info).and_then(|head| head.map(|head| Ok((hub.card(&head)?, head))).transpose());
+            let found = if reads { read() } else { Ok(None) };
+            let found = found.unwrap_or_else(|error| {
+                tracing::warn!("{} is listed without its card: {error}", info.repo);
+                None
+            });
+            let mut text = describe(info, found.as_ref().map(|(_, head)| head).filter(|_| full), false);
+            if let Some((card, head)) = found {
+                card::describe(&mut text, kind, &head, card);
             }
-            if tags.iter().all(|tag| card::has_tag(&text, tag)) {
+            if !(full || with_card) {
+                text.as_object_mut().map(|text| text.remove("cardData"));
+            }
+            let is_wanted = tags.iter().all(|tag| card::has_tag(&text, tag))
+                && purpose.is_none_or(|purpose| text["pipeline_tag"] == *purpose);
+            if is_wanted {
                 listed.push(text);
             }
         }
@@ -206,8 +223,9 @@ pub async fn info(
             None => head(hub, &info)?,
         };
         let mut text = describe(&info, commit.as_ref(), fields.is_true("blobs"));
-        if let Some(commit) = &commit {
-            hub.add_card(&mut text, commit)?;
+        if let Some(commit) = commit {
+            let card = hub.card(&commit)?;
+            card::describe(&mut text, info.repo.kind, &commit, card);
         }
         Ok(Json(text))
     })
