@@ -2,8 +2,9 @@
 //!
 //! A template has alternatives, `<like|such as> these`, and slots, `{name}`. With its alternatives chosen it is a form. The
 //! forms of a list of templates are split by their hashes, and a fifth is held out of training: it is what evaluation uses, and
-//! nothing else. A held-out form with an alternative that no learned one has is not asked either, as long as its list has others: the
-//! words of what is asked are known, and the sentences are new. Entities (people, brands, whole things to do) are held out one by one, by their hashes.
+//! nothing else. A held-out form with an alternative that no learned one has is not asked either, as long as its list has
+//! others: what is asked is put together from alternatives that are known, and is new as a sentence. Entities (people, brands,
+//! whole things to do) are held out one by one, by their hashes.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
