@@ -87,8 +87,7 @@ fn example(w: Writer, present: bool) -> Example {
     );
     let mut thoughts = vec![passages.thoughts(w.language(), thing, attribute)];
     let mut further = Vec::new();
-    // each is an example of its own, since thoughts are not kept
-    for _ in 0..w.further_turns() / 3 {
+    for _ in 0..w.further_thoughtful_turns() {
         let (thing, attribute) = (w.below(3), attributes[w.below(3)]);
         let (question, answer, _) = passages.ask(&mut w, thing, attribute);
         further.push((question, answer));

@@ -69,8 +69,7 @@ fn write(w: Writer) -> Example {
     );
     let language = w.language();
     let turns = match language {
-        // each is an example of its own, since thoughts are not kept
-        Language::Zh => w.further_turns() / 3,
+        Language::Zh => w.further_thoughtful_turns(),
         Language::En => w.further_turns(),
     };
     let further: Vec<(usize, String, String)> = (0..turns)

@@ -85,8 +85,7 @@ fn choose(w: Writer) -> Example {
     let thoughts = |asked: &Use| thoughts(language, asked, &offered, &tools);
     let mut messages = vec![user(&right.ask), calling(right, Some(thoughts(right)))];
     let mut last = right;
-    // each is an example of its own, since thoughts are not kept
-    for _ in 0..w.further_turns() / 3 {
+    for _ in 0..w.further_thoughtful_turns() {
         // a request for each tool stands ready; one that was called is not asked for again
         let Some(next) = offered.get(messages.len() / 4 + 1) else { break };
         let answered = [returning(last), assistant(&last.answer)];

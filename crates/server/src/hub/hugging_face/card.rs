@@ -12,6 +12,7 @@ use hub::store::Commit;
 use hub::{FilePath, RepoKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A card that somebody is about to commit.
 #[derive(Debug, Deserialize)]
@@ -41,16 +42,17 @@ pub async fn validate(caller: Caller, Body(card): Body<Card>) -> Result<(StatusC
 }
 
 impl Hub {
-    /// What the card of a commit says, if it says anything that can be read.
-    pub fn card(&self, commit: &Commit) -> Result<Option<Value>, HubError> {
+    /// What the card of a commit says; null if it says nothing that can be read.
+    pub fn card(&self, commit: &Commit) -> Result<Value, HubError> {
         let Some(file) = "README.md".parse().ok().and_then(|path| commit.file(&path)) else {
-            return Ok(None);
+            return Ok(Value::Null);
         };
         if file.size > MAX_CARD_BYTES {
-            return Ok(None);
+            return Ok(Value::Null);
         }
         let bytes = std::fs::read(self.store.blob_path(&file.sha256)?).map_err(HubError::internal)?;
-        Ok(String::from_utf8(bytes).ok().and_then(|card| front_matter(&card)).filter(Value::is_object))
+        let card = String::from_utf8(bytes).ok().and_then(|card| front_matter(&card));
+        Ok(card.filter(Value::is_object).unwrap_or_default())
     }
 }
 
@@ -86,9 +88,8 @@ pub fn has_tag(repo: &Value, tag: &str) -> bool {
     tags.any(|found| found.eq_ignore_ascii_case(tag))
 }
 
-/// Adds to the description of a repository what it is for, by its card and its files.
-pub fn describe(repo: &mut Value, kind: RepoKind, commit: &Commit, card: Option<Value>) {
-    let mut card = card.unwrap_or_default();
+/// Adds to the description of a repository what it is for, by its card, null if it has none, and its files.
+pub fn describe(repo: &mut Value, kind: RepoKind, commit: &Commit, card: &Value) {
     let labels = if kind == RepoKind::Model { &LABELS[..] } else { &DATASET_LABELS[..] };
     let said = labels.iter().flat_map(|(key, label)| {
         let values = card[*key].as_array().map_or(std::slice::from_ref(&card[*key]), Vec::as_slice);
@@ -105,7 +106,7 @@ pub fn describe(repo: &mut Value, kind: RepoKind, commit: &Commit, card: Option<
     }
     for format in FORMATS.into_iter().filter(|_| kind == RepoKind::Model) {
         let is_format =
-            |path: &FilePath| path.as_str().rsplit_once('.').is_some_and(|(_, end)| end == format);
+            |path: &FilePath| Path::new(path.as_str()).extension().is_some_and(|end| end == format);
         if commit.files.keys().any(is_format) && !tags.iter().any(|tag| tag == format) {
             tags.push(format.to_owned());
         }
@@ -116,6 +117,10 @@ pub fn describe(repo: &mut Value, kind: RepoKind, commit: &Commit, card: Option<
             repo[key] = card[key].clone();
         }
     }
+}
+
+/// Adds a card itself to the description of its repository, but for what clients cannot read.
+pub fn add(repo: &mut Value, mut card: Value) {
     if let Some(fields) = card.as_object_mut() {
         fields.retain(|key, value| {
             !CLIENTS_OWN.contains(&key.as_str()) && (key != "tags" || value.is_string() || value.is_array())

@@ -184,19 +184,17 @@ async fn list(
                 break;
             }
             // one that is broken, or was removed meanwhile, does not hide the others
-            let read =
-                || head(hub, info).and_then(|head| head.map(|head| Ok((hub.card(&head)?, head))).transpose());
-            let found = if reads { read() } else { Ok(None) };
+            let found = if reads { head_and_card(hub, info) } else { Ok(None) };
             let found = found.unwrap_or_else(|error| {
                 tracing::warn!("{} is listed without its card: {error}", info.repo);
                 None
             });
-            let mut text = describe(info, found.as_ref().map(|(_, head)| head).filter(|_| full), false);
-            if let Some((card, head)) = found {
-                card::describe(&mut text, kind, &head, card);
-            }
-            if !(full || with_card) {
-                text.as_object_mut().map(|text| text.remove("cardData"));
+            let mut text = describe(info, found.as_ref().map(|(head, _)| head).filter(|_| full), false);
+            if let Some((head, card)) = found {
+                card::describe(&mut text, kind, &head, &card);
+                if full || with_card {
+                    card::add(&mut text, card);
+                }
             }
             let is_wanted = tags.iter().all(|tag| card::has_tag(&text, tag))
                 && purpose.is_none_or(|purpose| text["pipeline_tag"] == *purpose);
@@ -225,7 +223,8 @@ pub async fn info(
         let mut text = describe(&info, commit.as_ref(), fields.is_true("blobs"));
         if let Some(commit) = commit {
             let card = hub.card(&commit)?;
-            card::describe(&mut text, info.repo.kind, &commit, card);
+            card::describe(&mut text, info.repo.kind, &commit, &card);
+            card::add(&mut text, card);
         }
         Ok(Json(text))
     })
@@ -239,6 +238,13 @@ fn head(hub: &Hub, info: &RepoInfo) -> Result<Option<Commit>, HubError> {
         Err(StoreError::NoRevision { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// [`head`] with its card.
+fn head_and_card(hub: &Hub, info: &RepoInfo) -> Result<Option<(Commit, Value)>, HubError> {
+    let Some(head) = head(hub, info)? else { return Ok(None) };
+    let card = hub.card(&head)?;
+    Ok(Some((head, card)))
 }
 
 /// `with_blobs` tells of each file what it is known by.
