@@ -80,15 +80,15 @@ def compare(arguments: argparse.Namespace, shape: str, interpreter: str) -> None
     peer = llama_cpp.prepare(checkpoint, interpreter, arguments.threads)
     wen = Wen(arguments.wen, checkpoint, arguments.threads)
     bench = Bench(SHAPES[shape], sizes, wen, peer, interpreter)
-    today = str(date.today())
-    name = f"{today}-{slug(processor())}-{shape}{'-quick' if arguments.quick else ''}"
+    today, machine = str(date.today()), f"{processor()}, {wen.probe()['isa']}"  # one name of a processor has many kinds
+    name = f"{today}-{slug(machine)}-{shape}{'-quick' if arguments.quick else ''}"
     target = arguments.results / name
     sections = earlier(target)
     for section in arguments.only:
         print(f"{shape}: {section}", file=sys.stderr)
         probe = wen.probe if section in PROBED else None
         sections[section] = interleave(SECTIONS[section](bench), arguments.rounds, probe)
-        write(target, today, shape, arguments.threads, sizes, sections)
+        write(target, today, machine, shape, arguments.threads, sizes, sections)
     print(target.with_name(f"{name}.md").read_text())
 
 
@@ -114,12 +114,14 @@ def earlier(target: Path) -> dict[str, Readings]:
     return {name: Readings(**readings) for name, readings in json.loads(file.read_text())["sections"].items()}
 
 
-def write(target: Path, today: str, shape: str, threads: int, sizes: Sizes, sections: dict[str, Readings]) -> None:
+def write(
+    target: Path, today: str, machine: str, shape: str, threads: int, sizes: Sizes, sections: dict[str, Readings]
+) -> None:
     found = report.claims(sections, shape, SHAPES[shape], sizes)
-    title = f"{shape}, {processor()}, {threads} threads, {today}"
+    title = f"{shape}, {machine}, {threads} threads, {today}"
     raw = {
         "date": today,
-        "processor": processor(),
+        "processor": machine,
         "threads": threads,
         "llama_cpp_python": llama_cpp.VERSION,
         "shape": shape,

@@ -25,7 +25,8 @@ def python(given: str | None) -> str:
     if not made.exists() or missing_packages(str(made)):
         print(f"installing {', '.join(PACKAGES)} into {CACHE / 'venv'}", file=sys.stderr)
         run([sys.executable, "-m", "venv", str(CACHE / "venv")])
-        run([str(made), "-m", "pip", "install", "--quiet", "--extra-index-url", CPU_WHEELS, *PACKAGES])
+        reach = ["--retries", "1", "--timeout", "10"]  # where that index can't be reached, it is not waited for long
+        run([str(made), "-m", "pip", "install", "--quiet", *reach, "--extra-index-url", CPU_WHEELS, *PACKAGES])
     return str(made)
 
 
