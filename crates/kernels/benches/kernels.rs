@@ -78,7 +78,11 @@ impl Bench<'_> {
                 self.measure(&format!("{} [{n}, {k}] of {m}", packed.name()), work, |pool| {
                     turn = (turn + 1) % copies;
                     let weight = PackedMatrix::new(&weights[turn * bytes..][..bytes], packed, n, k);
-                    matmul_packed(pool, &x, &mut [Product { weight, bias: None, out: &mut out }]);
+                    matmul_packed(
+                        pool,
+                        &x,
+                        &mut [Product { weight, bias: None, out: &mut out, adds: false }],
+                    );
                 });
             }
         }

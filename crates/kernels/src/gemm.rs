@@ -52,6 +52,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Where column `col` of the rows from `row` on lies, of which those from `end` on are the last one again; and how far
+    /// apart columns are.
+    fn rows_from(&self, row: usize, end: usize, col: usize) -> ([*const f32; MR], usize) {
+        let at = |row: usize| &raw const self.values[row * self.row_stride + col * self.col_stride];
+        (std::array::from_fn(|i| at((row + i).min(end - 1))), self.col_stride)
+    }
+
     /// Writes row `row` to `out`.
     pub(crate) fn copy_row(&self, row: usize, out: &mut [f32]) {
         let from = row * self.row_stride;
@@ -123,7 +130,7 @@ fn product_into(pool: &Pool, a: View<'_>, b: Right<'_>, n: usize, out: &mut [f32
             N_PANELS
         }
     };
-    let width = panel_width();
+    let width = panel_width(n);
     let mut panels = PANELS.take();
     let out = Parts::new(out);
     for first in (0..n).step_by(at_once) {
@@ -134,8 +141,8 @@ fn product_into(pool: &Pool, a: View<'_>, b: Right<'_>, n: usize, out: &mut [f32
             let k = from..(from + k_panels).min(a.cols);
             panels.resize(padded * k.len(), 0.0);
             unpack(pool, b, &k, &columns, width, &mut panels);
-            let block =
-                Block { a, k, panels: &panels, first, n, sum: if from == 0 { sum } else { Sum::Add } };
+            let sum = if from == 0 { sum } else { Sum::Add };
+            let block = Block { a, k, panels: &panels, width, first, n, sum };
             run(pool, &block, columns.clone(), &out);
         }
     }
@@ -163,14 +170,15 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
     if out.is_empty() {
         return;
     }
-    let width = panel_width();
+    let width = panel_width(n);
     let mut panels = PANELS.take();
     let out = Parts::new(out);
     for from in (0..a.cols).step_by(K_BLOCK) {
         let k = from..(from + K_BLOCK).min(a.cols);
         panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
         if b.col_stride == 1 {
-            unpack_rows(&|row, values| b.copy_row(row, values), 0..k.len(), &k, n, &Parts::new(&mut panels));
+            let rows = |row: usize, values: &mut [f32]| b.copy_row(row, values);
+            unpack_rows(&rows, 0..k.len(), &k, n, width, &Parts::new(&mut panels));
         } else {
             for (panel, to) in panels.chunks_exact_mut(width * k.len()).enumerate() {
                 let columns = panel * width..((panel + 1) * width).min(n);
@@ -178,7 +186,7 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
                 columns.enumerate().for_each(|(i, values)| put_column(values, i, width, to));
             }
         }
-        let block = Block { a, k, panels: &panels, first: 0, n, sum: Sum::Add };
+        let block = Block { a, k, panels: &panels, width, first: 0, n, sum: Sum::Add };
         for row in (0..a.rows).step_by(M_BLOCK) {
             tiles(&block, row..(row + M_BLOCK).min(a.rows), 0..n, &out);
         }
@@ -206,7 +214,7 @@ fn unpack(
     match b {
         Right::Rows(rows) => pool.run(k.len().div_ceil(UNPACK_ROWS), &|task| {
             let some = task * UNPACK_ROWS..((task + 1) * UNPACK_ROWS).min(k.len());
-            unpack_rows(rows, some, k, columns.end, &parts);
+            unpack_rows(rows, some, k, columns.end, width, &parts);
         }),
         Right::Transposed(weight) => pool.run(columns.len().div_ceil(width), &|task| {
             let first = columns.start + task * width;
@@ -224,6 +232,7 @@ simd_kernel! {
         some: Range<usize>,
         k: &Range<usize>,
         n: usize,
+        width: usize,
         panels: &Parts<f32>
     ) = unpack_rows_body;
 }
@@ -234,34 +243,17 @@ unsafe fn unpack_rows_body<S: Simd>(
     some: Range<usize>,
     k: &Range<usize>,
     n: usize,
+    width: usize,
     panels: &Parts<f32>,
 ) {
-    // SAFETY: the caller's promise on the instruction set.
-    unsafe {
-        if S::WIDE_TILE {
-            unpack_rows_of::<S, 4>(b, some, k, n, panels);
-        } else {
-            unpack_rows_of::<S, 2>(b, some, k, n, panels);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn unpack_rows_of<S: Simd, const N: usize>(
-    b: &dyn Fn(usize, &mut [f32]),
-    some: Range<usize>,
-    k: &Range<usize>,
-    n: usize,
-    panels: &Parts<f32>,
-) {
-    let width = N * S::LANES;
     let (mut row, a) = SCRATCH.take();
     row.resize(n.next_multiple_of(width), 0.0);
     row[n..].fill(0.0);
     for i in some {
         b(k.start + i, &mut row[..n]);
         for (panel, values) in row.chunks_exact(width).enumerate() {
-            // SAFETY: each row of each panel is written by one task; the caller's promise on the instruction set.
+            // SAFETY: each row of each panel is written by one task, in whole vectors; the caller's promise on the
+            // instruction set.
             unsafe {
                 let to = panels.part((panel * k.len() + i) * width, width);
                 for at in (0..width).step_by(S::LANES) {
@@ -296,8 +288,9 @@ fn put_column(values: &[f32], column: usize, width: usize, panel: &mut [f32]) {
 struct Block<'a> {
     a: View<'a>,
     k: Range<usize>,
-    /// Of the columns from `first` on.
+    /// Of the columns from `first` on, `width` columns each.
     panels: &'a [f32],
+    width: usize,
     first: usize,
     /// Columns of the result.
     n: usize,
@@ -306,13 +299,19 @@ struct Block<'a> {
 }
 
 simd_kernel! {
-    /// Columns of a panel.
-    fn panel_width() -> usize = panel_width_body;
+    /// Columns of a panel for a product of `n` columns: fewer where those of a full one would be mostly empty, as with the
+    /// ranks of adapters.
+    fn panel_width(n: usize) -> usize = panel_width_body;
 }
 
 #[inline(always)]
-unsafe fn panel_width_body<S: Simd>() -> usize {
-    if S::WIDE_TILE { 4 * S::LANES } else { 2 * S::LANES }
+unsafe fn panel_width_body<S: Simd>(n: usize) -> usize {
+    let most = if S::WIDE_TILE { 4 } else { 2 };
+    let vectors = match n.div_ceil(S::LANES) {
+        few @ 1..=2 => few,
+        _ => most,
+    };
+    vectors * S::LANES
 }
 
 simd_kernel! {
@@ -323,10 +322,11 @@ simd_kernel! {
 unsafe fn tiles_body<S: Simd>(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) {
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        if S::WIDE_TILE {
-            tiles_of::<S, 4>(block, rows, cols, out);
-        } else {
-            tiles_of::<S, 2>(block, rows, cols, out);
+        match block.width / S::LANES {
+            1 => tiles_of::<S, 1>(block, rows, cols, out),
+            2 => tiles_of::<S, 2>(block, rows, cols, out),
+            _ if S::WIDE_TILE => tiles_of::<S, 4>(block, rows, cols, out),
+            vectors => unreachable!("panels of {vectors} vectors"),
         }
     }
 }
@@ -340,19 +340,31 @@ unsafe fn tiles_of<S: Simd, const N: usize>(
     out: &Parts<f32>,
 ) {
     let (k, width) = (block.k.len(), N * S::LANES);
-    let (spare, mut a) = SCRATCH.take();
+    // what is read once is not put into order for it
+    let direct = cols.len() <= width;
+    let (spare, mut packed) = SCRATCH.take();
     for from in (0..k).step_by(K_BLOCK) {
         let part = from..(from + K_BLOCK).min(k);
-        pack_rows(block.a, rows.clone(), block.k.start + from..block.k.start + part.end, &mut a);
+        let of_a = block.k.start + part.start..block.k.start + part.end;
+        if !direct {
+            pack_rows(block.a, rows.clone(), of_a.clone(), &mut packed);
+        }
         let sets = from == 0 && block.sum == Sum::Set;
         for col in cols.clone().step_by(width) {
             let panel = &block.panels[(col - block.first) / width * k * width..][part.start * width..];
             let panel = &panel[..part.len() * width];
             let some = width.min(cols.end - col);
-            for (i, a) in a.chunks_exact(part.len() * MR).enumerate() {
-                let row = rows.start + i * MR;
-                // SAFETY: `part.len()` rows of the packed matrices follow the pointers.
-                let sums = unsafe { tile::<S, N>(a.as_ptr(), panel.as_ptr(), part.len()) };
+            for (i, row) in rows.clone().step_by(MR).enumerate() {
+                // SAFETY: `part.len()` rows of the packed matrices follow the pointers, or as many columns of `a`.
+                let sums = unsafe {
+                    if direct {
+                        let (a, step) = block.a.rows_from(row, rows.end, of_a.start);
+                        tile::<S, N, false>(a, step, panel.as_ptr(), part.len())
+                    } else {
+                        let a = packed[i * part.len() * MR..].as_ptr();
+                        tile::<S, N, true>([a; MR], MR, panel.as_ptr(), part.len())
+                    }
+                };
                 for (row, sums) in (row..rows.end).zip(sums) {
                     // SAFETY: no other task has these rows and columns.
                     let out = unsafe { out.part(row * block.n + col, some) };
@@ -365,7 +377,7 @@ unsafe fn tiles_of<S: Simd, const N: usize>(
             }
         }
     }
-    SCRATCH.set((spare, a));
+    SCRATCH.set((spare, packed));
 }
 
 /// Rows `rows` and columns `k` of `a`, in groups of [`MR`] rows whose values of a column lie together. Missing rows repeat
@@ -395,19 +407,26 @@ fn pack_rows(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &mut Vec<f32
     }
 }
 
-/// `MR` rows against a panel, summed over `k` from zero.
+/// `MR` rows against a panel, summed over `k` from zero. Column `i` of the rows is at `a`, `i · step` further; if they are
+/// `PACKED`, its values lie together.
 ///
 /// # Safety
-/// As for [`Simd`]; `k · MR` values at `a`, `k` rows of `N` vectors at `b`.
+/// As for [`Simd`]; `k` columns at each of `a`, `k` rows of `N` vectors at `b`.
 #[inline(always)]
-unsafe fn tile<S: Simd, const N: usize>(a: *const f32, b: *const f32, k: usize) -> [[S::V; N]; MR] {
+unsafe fn tile<S: Simd, const N: usize, const PACKED: bool>(
+    a: [*const f32; MR],
+    step: usize,
+    b: *const f32,
+    k: usize,
+) -> [[S::V; N]; MR] {
     // SAFETY: the caller's promises.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; MR];
         for i in 0..k {
             let b: [S::V; N] = std::array::from_fn(|j| S::load(b.add((i * N + j) * S::LANES)));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let a = S::splat(*a.add(i * MR + row));
+                let a = if PACKED { a[0].add(i * MR + row) } else { a[row].add(i * step) };
+                let a = S::splat(*a);
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum = S::fma(a, b, *sum);
                 }

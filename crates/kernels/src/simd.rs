@@ -7,6 +7,8 @@
 //! closure that stays a function of its own is compiled without the instruction set, each operation a call (measured:
 //! 12 times slower).
 
+use std::ops::IndexMut;
+
 /// Vectors of float32. `LANES` fixes the order of every sum, so results are the same on one instruction set
 /// and may differ in the last bits between two.
 ///
@@ -20,8 +22,12 @@ pub(crate) trait Simd: Copy {
     const WIDE_TILE: bool;
     /// A vector.
     type V: Copy;
+    /// [`MAX_LANES`] values: as many vectors as they take, no more, since what is not used of an array keeps all of it out
+    /// of registers.
+    type Sixteen: Copy + IndexMut<usize, Output = Self::V>;
 
     unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn splat_sixteen(x: f32) -> Self::Sixteen;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
@@ -103,10 +109,15 @@ impl Simd for Portable {
     const LANES: usize = 8;
     const WIDE_TILE: bool = false;
     type V = [f32; 8];
+    type Sixteen = [[f32; 8]; 2];
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
         [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn splat_sixteen(x: f32) -> Self::Sixteen {
+        [[x; 8]; 2]
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self::V {
@@ -181,6 +192,7 @@ pub(crate) mod x86 {
         const LANES: usize = 8;
         const WIDE_TILE: bool = false;
         type V = __m256;
+        type Sixteen = [__m256; 2];
 
         #[inline(always)]
         unsafe fn prefetch(p: *const u8) {
@@ -189,6 +201,10 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
             unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn splat_sixteen(x: f32) -> Self::Sixteen {
+            unsafe { [Self::splat(x); 2] }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m256 {
@@ -270,6 +286,7 @@ pub(crate) mod x86 {
         const LANES: usize = 16;
         const WIDE_TILE: bool = true;
         type V = __m512;
+        type Sixteen = [__m512; 1];
 
         #[inline(always)]
         unsafe fn prefetch(p: *const u8) {
@@ -278,6 +295,10 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
             unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn splat_sixteen(x: f32) -> Self::Sixteen {
+            unsafe { [Self::splat(x); 1] }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m512 {
@@ -362,10 +383,15 @@ pub(crate) mod arm {
         const LANES: usize = 4;
         const WIDE_TILE: bool = true;
         type V = float32x4_t;
+        type Sixteen = [float32x4_t; 4];
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> float32x4_t {
             unsafe { vdupq_n_f32(x) }
+        }
+        #[inline(always)]
+        unsafe fn splat_sixteen(x: f32) -> Self::Sixteen {
+            unsafe { [Self::splat(x); 4] }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> float32x4_t {

@@ -38,12 +38,21 @@ fn product(pool: &Pool, x: &[f32], w: PackedMatrix<'_>, bias: Option<&[f32]>) ->
     let mut rows = QuantizedRows::default();
     rows.quantize(pool, x, w.cols());
     let mut out = vec![f32::NAN; rows.rows() * w.rows()];
-    matmul_packed(pool, &rows, &mut [Product { weight: w, bias, out: &mut out }]);
+    matmul_packed(pool, &rows, &mut [Product { weight: w, bias, out: &mut out, adds: false }]);
     out
 }
 
-const SIZES: [(usize, usize, usize); 6] =
-    [(1, 16, 32), (3, 33, 256), (7, 1, 64), (13, 70, 96), (6, 48, 1024), (2, 17, 77)];
+/// Rows, outputs and inputs: also more rows than a panel has, and more groups than pass at once.
+const SIZES: [(usize, usize, usize); 8] = [
+    (1, 16, 32),
+    (3, 33, 256),
+    (7, 1, 64),
+    (13, 70, 96),
+    (6, 48, 1024),
+    (2, 17, 77),
+    (131, 20, 64),
+    (2, 21, 2112),
+];
 
 #[test]
 fn products_equal_those_of_decoded_weights_and_rounded_activations() {
@@ -93,6 +102,27 @@ fn a_row_is_the_same_bits_alone_and_among_others() {
             for i in 0..m {
                 let alone = product(&one, &x[i * k..][..k], w, None);
                 assert_eq!(bits(&alone), bits(&all[i * n..][..n]), "{} [{m}, {n}, {k}] row {i}", ty.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_adds_to_what_is_there() {
+    let (pool, mut random) = (Pool::new(2), Random::new(9));
+    for ty in PackedType::ALL {
+        for (m, n, k) in SIZES {
+            let bytes = packed(&mut random, ty, n, k);
+            let weight = PackedMatrix::new(&bytes, ty, n, k);
+            let (x, before) = (random.floats(m * k), random.floats(m * n));
+            let mut rows = QuantizedRows::default();
+            rows.quantize(&pool, &x, k);
+            let mut out = before.clone();
+            matmul_packed(&pool, &rows, &mut [Product { weight, bias: None, out: &mut out, adds: true }]);
+            let alone = product(&pool, &x, weight, None);
+            for ((sum, before), alone) in out.iter().zip(before).zip(alone) {
+                let allowed = 1e-4 * (1.0 + alone.abs());
+                assert!((sum - before - alone).abs() < allowed, "{} [{m}, {n}, {k}]: {sum}", ty.name());
             }
         }
     }

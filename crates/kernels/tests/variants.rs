@@ -114,7 +114,7 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
             exact.extend(row);
             let (mut x, mut out) = (QuantizedRows::default(), vec![0.0; m * n]);
             x.quantize(&pool, &random.floats(m * k), k);
-            matmul_packed(&pool, &x, &mut [Product { weight, bias: None, out: &mut out }]);
+            matmul_packed(&pool, &x, &mut [Product { weight, bias: None, out: &mut out, adds: false }]);
             rounded.extend(out);
         }
     }

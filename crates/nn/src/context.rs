@@ -39,7 +39,13 @@ impl Context {
 
     /// A context whose operations keep what their backward needs, until [`Self::backward`].
     pub fn recording(pool: Arc<Pool>) -> Context {
-        Context { arena: Arena::for_training(), recorder: Some(Recorder::default()), ..Context::new(pool) }
+        Context { arena: Arena::for_training(0), recorder: Some(Recorder::default()), ..Context::new(pool) }
+    }
+
+    /// The context, with room for batches of up to `rows` rows in what it allocates: then it allocates in its first step, and
+    /// not again whenever a batch is larger than all before.
+    pub fn with_room(self, rows: usize) -> Context {
+        Context { arena: Arena::for_training(rows), ..self }
     }
 
     /// The context, whose models keep only the inputs of their layers and compute the rest again in the backward pass:

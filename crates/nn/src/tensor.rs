@@ -92,27 +92,32 @@ struct Free {
     buffers: Mutex<Vec<Vec<f32>>>,
     /// Buffers kept at most.
     kept: usize,
+    /// Rows that a new buffer has room for.
+    rows: usize,
 }
 
 /// Buffers that an eager context keeps; a step holds fewer at once.
 const KEPT: usize = 24;
+/// Values that room is made for ahead: 64 MB. What is larger comes in chunks of one size.
+const MOST_ROOM: usize = 16 << 20;
 /// Buffers that a recording context keeps: some 20 for each layer of a large model.
 const KEPT_FOR_TRAINING: usize = 2048;
 
 impl Default for Arena {
     fn default() -> Arena {
-        Arena::keeping(KEPT)
+        Arena::new(KEPT, 0)
     }
 }
 
 impl Arena {
-    /// For the activations of a whole forward pass, which all come back in the backward pass.
-    pub(crate) fn for_training() -> Arena {
-        Arena::keeping(KEPT_FOR_TRAINING)
+    /// For the activations of a whole forward pass, which all come back in the backward pass. Buffers have room for `rows`
+    /// rows, so that one serves every batch up to that many: what is not written takes no memory.
+    pub(crate) fn for_training(rows: usize) -> Arena {
+        Arena::new(KEPT_FOR_TRAINING, rows)
     }
 
-    fn keeping(kept: usize) -> Arena {
-        Arena(Arc::new(Free { buffers: Mutex::default(), kept }))
+    fn new(kept: usize, rows: usize) -> Arena {
+        Arena(Arc::new(Free { buffers: Mutex::default(), kept, rows }))
     }
 
     /// A matrix of unspecified values.
@@ -127,7 +132,7 @@ impl Arena {
                 // once and not a buffer for each of its sizes
                 let largest = (0..free.len()).max_by_key(|&i| free[i].len());
                 drop(largest.map(|i| free.swap_remove(i)));
-                vec![0.0; len]
+                vec![0.0; len.max((self.0.rows * cols).min(MOST_ROOM))]
             }
         };
         drop(free);

@@ -258,7 +258,8 @@ impl Run {
         if !self.refer(stop)? {
             return Ok(Outcome::Stopped(self.done));
         }
-        let cx = Context::recording(self.pool.clone()).recomputing(self.recompute);
+        let room = self.recipe.steps.part_tokens;
+        let cx = Context::recording(self.pool.clone()).recomputing(self.recompute).with_room(room);
         let mut gradients = Gradients::new();
         let mut metrics = Metrics::open(&self.recipe.output, self.done)?;
         let (first, mut meter) = (self.done, Meter::start(self.saved.cost));

@@ -5,6 +5,7 @@
 
 use super::dot::{Dot, MAX_ROWS, PortableDot};
 use super::format::super_at;
+use super::rows::{PANEL_ROWS, PanelRows};
 use super::{GROUP, PackedMatrix, PackedType, QuantizedRows, TILE};
 use crate::Pool;
 use crate::isa::{self, Isa};
@@ -12,7 +13,7 @@ use crate::pool::Parts;
 use crate::simd::Simd;
 use std::ops::Range;
 
-/// One product: `out [m, n] = x [m, k] · weightᵀ (+ bias)`.
+/// One product: `out [m, n] = x [m, k] · weightᵀ (+ bias)`, or `out += …`.
 pub struct Product<'a> {
     /// The weight `[n, k]`.
     pub weight: PackedMatrix<'a>,
@@ -20,6 +21,8 @@ pub struct Product<'a> {
     pub bias: Option<&'a [f32]>,
     /// `[m, n]`.
     pub out: &'a mut [f32],
+    /// Whether it is added to what is in `out`.
+    pub adds: bool,
 }
 
 /// Tiles in a task at most.
@@ -40,7 +43,7 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
         let (n, k) = (p.weight.rows(), p.weight.cols());
         assert_eq!((x.cols(), p.out.len()), (k, x.rows() * n), "x is [m, {k}] and out is [m, {n}]");
         assert!(p.bias.is_none_or(|b| b.len() == n), "one bias for each of {n} outputs");
-        let columns = Columns { out: Parts::new(p.out), n, bias: p.bias };
+        let columns = Columns { out: Parts::new(p.out), n, bias: p.bias, adds: p.adds };
         tasks.push((count, p.weight, columns));
         count += p.weight.tiles().div_ceil(tiles_in_task);
     }
@@ -59,16 +62,14 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
 /// How far before its use a single row's weight is asked for, which is bound by memory.
 const AHEAD_BYTES: usize = 4096;
 const CACHE_LINE: usize = 64;
-/// Groups at a time: of a tile these are 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
+/// Groups of tiles at a time: 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
 const CHUNK_GROUPS: usize = 32;
-/// Rows at a time: those groups of their 16-bit codes are 120 KB, which stay in the second-level cache while tiles pass.
-const PANEL_ROWS: usize = 60;
-
 /// Where the outputs of one product go.
 struct Columns<'a> {
     out: Parts<f32>,
     n: usize,
     bias: Option<&'a [f32]>,
+    adds: bool,
 }
 
 impl Columns<'_> {
@@ -176,18 +177,17 @@ unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
         if x.rows() == 1 {
             // one stream of memory, not `T`
             for tile in start..end {
-                let piece = Piece { row: 0, groups: 0..x.groups(), next: Some(AHEAD_BYTES) };
+                let ahead = Ahead { codes: AHEAD_BYTES, scales: w.tile_len() };
+                let piece = Piece { row: 0, groups: 0..x.groups(), ahead: Some(ahead) };
                 block::<D, 1, 1, AFFINE>(x, piece, w, tile, out);
             }
             return;
         }
-        // sums wait among the outputs, where those that pad the last tile have no place
-        let chunk = if end * TILE <= out.n { CHUNK_GROUPS } else { x.groups() };
-        let panels = x.rows().div_ceil(PANEL_ROWS);
+        let chunk = CHUNK_GROUPS / T;
         for from in (0..x.groups()).step_by(chunk) {
             let groups = from..(from + chunk).min(x.groups());
-            for panel in 0..panels {
-                let rows = part(0..x.rows(), panel, panels);
+            for row in (0..x.rows()).step_by(PANEL_ROWS) {
+                let rows = row..(row + PANEL_ROWS).min(x.rows());
                 all_tiles::<D, T, AFFINE>(x, rows, groups.clone(), w, start..end, out);
             }
         }
@@ -205,10 +205,18 @@ fn part(rows: Range<usize>, i: usize, count: usize) -> Range<usize> {
 struct Piece {
     /// Its first row.
     row: usize,
-    /// Its groups. Sums begin with what is among the outputs, but for the first group.
+    /// Its groups. Sums begin with what is among the outputs; with the first group only if they are to be added to.
     groups: Range<usize>,
-    /// Bytes from a group's codes to those that are asked for meanwhile.
-    next: Option<usize>,
+    /// What is asked for meanwhile.
+    ahead: Option<Ahead>,
+}
+
+/// Bytes from a group's codes and scales to those that are asked for while it is computed. Scales lie behind all codes of their
+/// tile, where the processor sees no stream of them.
+#[derive(Clone, Copy)]
+struct Ahead {
+    codes: usize,
+    scales: usize,
 }
 
 /// Some rows and groups against all `tiles`, `T` at a time.
@@ -228,8 +236,9 @@ unsafe fn all_tiles<D: Dot, const T: usize, const AFFINE: bool>(
         for turn in 0..turns {
             let rows = part(rows.clone(), turn, turns);
             // the last turn asks for what comes next, while arithmetic takes its time
-            let next = (turn + 1 == turns).then_some(T * w.tile_len());
-            let piece = Piece { row: rows.start, groups: groups.clone(), next };
+            let next = T * w.tile_len();
+            let ahead = (turn + 1 == turns).then_some(Ahead { codes: next, scales: next });
+            let piece = Piece { row: rows.start, groups: groups.clone(), ahead };
             // SAFETY: the caller's promise on the instruction set.
             unsafe {
                 if wide {
@@ -267,9 +276,6 @@ unsafe fn some_rows<D: Dot, const T: usize, const AFFINE: bool>(
     }
 }
 
-/// Vectors of sums that a tile has at most.
-const MAX_PARTS: usize = 4;
-
 /// `M` rows against `T` tiles, over the groups of `piece`.
 #[inline(always)]
 unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
@@ -284,10 +290,18 @@ unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
     // SAFETY: a tile has codes and scales of every group, a row activations of every group; no other task has these
     // outputs, and `run` returns before `out` is used again. The caller's promise on the instruction set.
     unsafe {
-        let mut sums = [[[D::Float::splat(0.0); MAX_PARTS]; T]; M];
-        if piece.groups.start > 0 {
+        let mut sums = [[D::Float::splat_sixteen(0.0); T]; M];
+        let direct = count == T * TILE;
+        let mut whole = [0.0f32; TILE * 2];
+        if piece.groups.start > 0 || out.adds {
             for i in 0..M {
-                let from = out.of_row(piece.row + i, col, T * TILE).as_ptr();
+                let row = out.of_row(piece.row + i, col, count);
+                let from = if direct {
+                    row.as_ptr()
+                } else {
+                    whole[..count].copy_from_slice(row);
+                    whole.as_ptr()
+                };
                 for t in 0..T {
                     for part in 0..parts {
                         sums[i][t][part] = D::Float::load(from.add(t * TILE + part * lanes));
@@ -297,10 +311,8 @@ unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
         }
         add_groups::<D, M, T, AFFINE>(x, &piece, w, tile, &mut sums);
         let bias = out.bias.filter(|_| piece.groups.end == x.groups());
-        let mut whole = [0.0f32; TILE * 2];
         for i in 0..M {
             let into = out.of_row(piece.row + i, col, count);
-            let direct = count == T * TILE;
             let to = if direct { into.as_mut_ptr() } else { whole.as_mut_ptr() };
             for t in 0..T {
                 for part in 0..parts {
@@ -328,46 +340,47 @@ unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const AFFINE: bool>
     piece: &Piece,
     w: PackedMatrix<'_>,
     tile: usize,
-    sums: &mut [[[<D::Float as Simd>::V; MAX_PARTS]; T]; M],
+    sums: &mut [[<D::Float as Simd>::Sixteen; T]; M],
 ) {
     let packed = w.packed_type();
     let tiles: [(&[u8], &[u8]); T] = std::array::from_fn(|t| w.tile(tile + t));
-    let (mut xs, mut x_scales, mut x_sums) =
-        ([std::ptr::null(); M], [std::ptr::null(); M], [std::ptr::null(); M]);
-    for i in 0..M {
-        let row = piece.row + i;
-        xs[i] = if D::PAIRS { x.pairs(row).as_ptr().cast() } else { x.codes(row).as_ptr().cast::<u8>() };
-        let (scales, sums) = x.scales(row);
-        (x_scales[i], x_sums[i]) = (scales.as_ptr(), sums.as_ptr());
-    }
+    let rows = x.panel_rows(piece.row, M);
     for group in piece.groups.clone() {
-        // SAFETY: a tile has codes and scales of every group, a row activations of every group. What is asked for may lie
-        // anywhere.
+        // SAFETY: a tile has codes and scales of every group, rows of a panel have activations of every group. What is asked
+        // for may lie anywhere.
         unsafe {
+            let at = group * rows.stride;
+            let (x_scales, x_corrections) = (rows.scales.add(at), rows.corrections.add(at));
             let mut correction = [0; M];
             for i in 0..M {
-                correction[i] = -packed.zero() * *x_sums[i].add(group);
+                // codes are `zero` too large, which divides 128
+                correction[i] = match packed.zero() {
+                    128 => *x_corrections.add(i),
+                    8 => *x_corrections.add(i) >> 4,
+                    _ => 0,
+                };
             }
-            if let Some(next) = piece.next {
-                for t in 0..T {
-                    let next = tiles[t].0.as_ptr().wrapping_add(group * packed.group_code_bytes() + next);
+            if let Some(ahead) = piece.ahead {
+                for (codes, scales) in tiles {
+                    let next = codes.as_ptr().wrapping_add(group * packed.group_code_bytes() + ahead.codes);
                     for line in (0..packed.group_code_bytes()).step_by(CACHE_LINE) {
                         D::Float::prefetch(next.wrapping_add(line));
                     }
+                    D::Float::prefetch(scales.as_ptr().wrapping_add(packed.scale_at(group) + ahead.scales));
                 }
             }
-            let products = group_products::<D, M, T>(packed, &tiles, group, &xs, &correction);
+            let products = group_products::<D, M, T>(packed, &tiles, group, rows, &correction);
             for t in 0..T {
                 for part in 0..TILE / D::Float::LANES {
                     let at = tiles[t].1.as_ptr();
                     let (scale, offset) = group_scales::<D::Float, AFFINE>(packed, at, group, part);
                     for i in 0..M {
-                        let x_scale = *x_scales[i].add(group);
+                        let x_scale = *x_scales.add(i);
                         let product = D::finish(products[i][t], correction[i], part);
                         let factor = D::Float::mul(scale, D::Float::splat(x_scale));
                         let mut sum = D::Float::fma(factor, product, sums[i][t][part]);
                         if AFFINE {
-                            let x_sum = x_scale * *x_sums[i].add(group) as f32;
+                            let x_sum = x_scale * (*x_corrections.add(i) / -128) as f32;
                             sum = D::Float::fma(offset, D::Float::splat(x_sum), sum);
                         }
                         sums[i][t][part] = sum;
@@ -384,7 +397,7 @@ unsafe fn group_products<D: Dot, const M: usize, const T: usize>(
     packed: PackedType,
     tiles: &[(&[u8], &[u8]); T],
     group: usize,
-    xs: &[*const u8; M],
+    rows: PanelRows,
     correction: &[i32; M],
 ) -> [[D::Sums; T]; M] {
     // SAFETY: `group` is one of the tile's and of the rows'.
@@ -393,9 +406,11 @@ unsafe fn group_products<D: Dot, const M: usize, const T: usize>(
         for t in 0..T {
             codes[t] = tiles[t].0.as_ptr().add(group * packed.group_code_bytes());
         }
-        let mut xs = *xs;
-        for x in &mut xs {
-            *x = x.add(group * D::STEPS * 4);
+        let at = group * rows.stride * GROUP;
+        let first: *const u8 = if D::PAIRS { rows.pairs.add(at).cast() } else { rows.codes.add(at).cast() };
+        let mut xs = [first; M];
+        for i in 1..M {
+            xs[i] = first.add(i * D::STEPS * 4);
         }
         if let Some(sums) = D::rows(&codes, &xs, correction) {
             return sums;

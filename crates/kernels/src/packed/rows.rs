@@ -6,20 +6,38 @@ use crate::isa::{self, Isa};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
 
+/// Rows of a panel: with the groups of a chunk of tiles, their 16-bit codes are 120 KB, which stay in the second-level cache
+/// while tiles pass. Not a power of two, so that the same group of a panel's rows falls into other places of a cache than the
+/// group behind it.
+pub(crate) const PANEL_ROWS: usize = 60;
+
 /// Rows `[rows, cols]` with 8-bit codes in -127..=127 and a float32 scale for each group of 32 values, as the products
 /// take them. Columns are padded with zeros to whole groups. Its memory is used again for the next rows.
+///
+/// Rows lie in panels of [`PANEL_ROWS`], `[panel][group][row]`: rows that are multiplied together lie together, so that one
+/// address leads to all of them.
 #[derive(Default)]
 pub struct QuantizedRows {
     rows: usize,
     cols: usize,
-    /// `[rows, groups, 32]`.
+    /// 32 for each group of each row.
     codes: Vec<i8>,
     /// The same in 16 bits, each four in the order 0, 2, 1, 3, where the products of 8-bit weights want them so.
     pairs: Vec<i16>,
-    /// `[rows, groups]`.
     scales: Vec<f32>,
-    /// `[rows, groups]`: the sum of the codes.
-    sums: Vec<i32>,
+    /// The sum of a group's codes, times -128: what products with codes that are 128 too large lack.
+    corrections: Vec<i32>,
+}
+
+/// Some rows of a panel. Pointers are to the first of them in the first group.
+#[derive(Clone, Copy)]
+pub(crate) struct PanelRows {
+    pub(crate) codes: *const i8,
+    pub(crate) pairs: *const i16,
+    pub(crate) scales: *const f32,
+    pub(crate) corrections: *const i32,
+    /// Rows of the panel: so many lie between two groups of a row.
+    pub(crate) stride: usize,
 }
 
 impl QuantizedRows {
@@ -30,26 +48,25 @@ impl QuantizedRows {
     pub fn quantize(&mut self, pool: &Pool, x: &[f32], cols: usize) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows of {cols}");
         (self.rows, self.cols) = (x.len() / cols, cols);
-        let groups = cols.div_ceil(GROUP);
+        let groups = self.rows * cols.div_ceil(GROUP);
         let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
-        self.codes.resize(self.rows * groups * GROUP, 0);
+        self.codes.resize(groups * GROUP, 0);
         self.pairs.resize(if with_pairs { self.codes.len() } else { 0 }, 0);
-        self.scales.resize(self.rows * groups, 0.0);
-        self.sums.resize(self.rows * groups, 0);
-        let (codes, pairs) = (Parts::new(&mut self.codes), Parts::new(&mut self.pairs));
-        let (scales, sums) = (Parts::new(&mut self.scales), Parts::new(&mut self.sums));
+        self.scales.resize(groups, 0.0);
+        self.corrections.resize(groups, 0);
+        let places: Vec<(usize, usize)> = (0..self.rows).map(|row| self.place(row)).collect();
+        let into = Destination {
+            codes: Parts::new(&mut self.codes),
+            pairs: with_pairs.then(|| Parts::new(&mut self.pairs)),
+            scales: Parts::new(&mut self.scales),
+            corrections: Parts::new(&mut self.corrections),
+        };
         // below some 16,000 values handing out work costs more than doing it
         let run = (16 * 1024 / cols).max(1);
         pool.run(self.rows.div_ceil(run), &|task| {
             for row in task * run..((task + 1) * run).min(self.rows) {
-                let x = &x[row * cols..][..cols];
-                let (at, padded) = (row * groups, groups * GROUP);
-                // SAFETY: each row has its own parts, and `run` returns before the vectors are used again.
-                unsafe {
-                    let pairs = if with_pairs { pairs.part(row * padded, padded) } else { &mut [] };
-                    let codes = codes.part(row * padded, padded);
-                    quantize_row(x, codes, pairs, scales.part(at, groups), sums.part(at, groups));
-                }
+                let (first, stride) = places[row];
+                quantize_row(&x[row * cols..][..cols], first, stride, &into);
             }
         });
     }
@@ -68,48 +85,43 @@ impl QuantizedRows {
         self.cols.div_ceil(GROUP)
     }
 
-    /// The 8-bit codes of row `row`.
-    #[inline(always)]
-    pub(crate) fn codes(&self, row: usize) -> &[i8] {
-        let padded = self.groups() * GROUP;
-        &self.codes[row * padded..][..padded]
+    /// Where the first group of a row lies, and how far apart its groups are.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let first = row / PANEL_ROWS * PANEL_ROWS;
+        (first * self.groups() + row - first, (self.rows - first).min(PANEL_ROWS))
     }
 
-    /// The 16-bit codes of row `row`.
+    /// The `count` rows from `row` on, which are of one panel.
     #[inline(always)]
-    pub(crate) fn pairs(&self, row: usize) -> &[i16] {
-        let padded = self.groups() * GROUP;
-        &self.pairs[row * padded..][..padded]
+    pub(crate) fn panel_rows(&self, row: usize, count: usize) -> PanelRows {
+        let (first, stride) = self.place(row);
+        assert!(row % PANEL_ROWS + count <= stride, "{count} rows from {row} of one panel");
+        PanelRows {
+            codes: self.codes[first * GROUP..].as_ptr(),
+            pairs: self.pairs[(first * GROUP).min(self.pairs.len())..].as_ptr(),
+            scales: self.scales[first..].as_ptr(),
+            corrections: self.corrections[first..].as_ptr(),
+            stride,
+        }
     }
+}
 
-    /// Scales and sums of the groups of row `row`.
-    #[inline(always)]
-    pub(crate) fn scales(&self, row: usize) -> (&[f32], &[i32]) {
-        let groups = self.groups();
-        (&self.scales[row * groups..][..groups], &self.sums[row * groups..][..groups])
-    }
+/// Where the groups of all rows go.
+struct Destination {
+    codes: Parts<i8>,
+    pairs: Option<Parts<i16>>,
+    scales: Parts<f32>,
+    corrections: Parts<i32>,
 }
 
 simd_kernel! {
-    fn quantize_row(
-        x: &[f32],
-        codes: &mut [i8],
-        pairs: &mut [i16],
-        scales: &mut [f32],
-        sums: &mut [i32],
-    ) = quantize_row_body;
+    /// Quantizes a row whose first group lies at `first` and whose others are `stride` apart.
+    fn quantize_row(x: &[f32], first: usize, stride: usize, into: &Destination) = quantize_row_body;
 }
 
 #[inline(always)]
-unsafe fn quantize_row_body<S: Simd>(
-    x: &[f32],
-    codes: &mut [i8],
-    pairs: &mut [i16],
-    scales: &mut [f32],
-    sums: &mut [i32],
-) {
-    for (group, codes) in codes.chunks_exact_mut(GROUP).enumerate() {
-        let x = &x[group * GROUP..];
+unsafe fn quantize_row_body<S: Simd>(x: &[f32], first: usize, stride: usize, into: &Destination) {
+    for (group, x) in x.chunks(GROUP).enumerate() {
         let mut padded = [0.0f32; GROUP];
         let values = match x.first_chunk::<GROUP>() {
             Some(values) => values,
@@ -118,17 +130,23 @@ unsafe fn quantize_row_body<S: Simd>(
                 &padded
             }
         };
+        let at = first + group * stride;
         let mut rounded = [0i32; GROUP];
-        // SAFETY: 32 values are whole vectors of every instruction set.
-        scales[group] = unsafe { quantize_group::<S>(values, &mut rounded) };
+        // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and `run`
+        // returns before the vectors are used again.
+        let (correction, codes) = unsafe {
+            into.scales.part(at, 1)[0] = quantize_group::<S>(values, &mut rounded);
+            (into.corrections.part(at, 1), into.codes.part(at * GROUP, GROUP))
+        };
         let mut sum = 0;
         for (code, rounded) in codes.iter_mut().zip(rounded) {
             *code = rounded as i8;
             sum += rounded;
         }
-        sums[group] = sum;
-        if !pairs.is_empty() {
-            let pairs = &mut pairs[group * GROUP..][..GROUP];
+        correction[0] = -128 * sum;
+        if let Some(pairs) = &into.pairs {
+            // SAFETY: as above.
+            let pairs = unsafe { pairs.part(at * GROUP, GROUP) };
             for (pairs, four) in pairs.chunks_exact_mut(4).zip(rounded.chunks_exact(4)) {
                 (pairs[0], pairs[1]) = (four[0] as i16, four[2] as i16);
                 (pairs[2], pairs[3]) = (four[1] as i16, four[3] as i16);

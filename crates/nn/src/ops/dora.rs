@@ -1,7 +1,7 @@
 //! DoRA: adapters that learn how long each output's weights are apart from where they point.
 
 use super::Lora;
-use super::linear::{Added, added, drop_out, input_gradient, lora_backward, products};
+use super::linear::{Narrowed, drop_out, input_gradient, lora_backward, narrowed, products};
 use crate::{Context, Tensor, Vector, Weight};
 use kernels::Pool;
 
@@ -24,7 +24,8 @@ pub fn dora(
 ) -> Tensor {
     let lengths = lengths(cx.pool(), weight, adapter);
     let factors: Vec<f32> = magnitude.iter().zip(&lengths).map(|(m, length)| m / length).collect();
-    let Added { dropped, input, h, out: mut z } = added(cx, x, adapter);
+    let Narrowed { dropped, input, h } = narrowed(cx, x, adapter);
+    let [mut z] = products(cx, &h, [(&adapter.b, None)]);
     let plain = match dropped {
         Some(_) => {
             let [plain] = products(cx, &input, [(weight, None)]);

@@ -52,7 +52,9 @@ pub(super) fn products<const N: usize>(
             // faster, but in an order of sums in which a row's bits depend on its company: serving needs another
             Stored::Rows(matrix) if cx.records() => rows_product(cx, x, matrix, bias, out),
             Stored::Rows(matrix) => matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
-            Stored::Packed(weight) => products.push(Product { weight, bias, out: out.values_mut() }),
+            Stored::Packed(weight) => {
+                products.push(Product { weight, bias, out: out.values_mut(), adds: false });
+            }
         }
     }
     if !products.is_empty() {
@@ -103,38 +105,25 @@ fn record(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>, out:
 
 /// `dx [n, in] = sum + dy [n, out] · weight [out, in]`.
 pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &Tensor, sum: Option<Tensor>) -> Tensor {
-    match sum {
-        Some(mut sum) if weight.transpose().is_none() => {
-            let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
-            let dy = View::new(dy.values(), weight.rows());
-            add_product(cx.pool(), dy, Right::Rows(&rows), weight.cols(), sum.values_mut());
-            sum
-        }
-        sum => {
-            let mut dx = cx.uninit(dy.rows(), weight.cols());
-            input_product(cx, weight, dy.values(), dx.values_mut());
-            if let Some(sum) = sum {
-                kernels::elementwise::add_assign(cx.pool(), dx.values_mut(), sum.values());
-            }
-            dx
-        }
-    }
+    let adds = sum.is_some();
+    let mut dx = sum.unwrap_or_else(|| cx.uninit(dy.rows(), weight.cols()));
+    input_product(cx, weight, dy.values(), adds, dx.values_mut());
+    dx
 }
 
-/// `dx [n, in] = dy [n, out] · weight [out, in]`: in integers with the weight's transpose if it has a packed one, which rounds
-/// `dy` to 8 bits as the forward product does `x`; else in float32, to which rows of any format are decoded once.
-pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], dx: &mut [f32]) {
+/// `dx [n, in] = dy [n, out] · weight [out, in]`, or that added to `dx`: in integers with the weight's transpose if it has a
+/// packed one, which rounds `dy` to 8 bits as the forward product does `x`; else in float32, to which rows of any format are
+/// decoded once.
+pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], adds: bool, dx: &mut [f32]) {
     if let Some(Stored::Packed(transpose)) = weight.transpose().map(Weight::stored) {
         let mut quantized = cx.quantized();
         quantized.quantize(cx.pool(), dy, weight.rows());
-        return matmul_packed(
-            cx.pool(),
-            &quantized,
-            &mut [Product { weight: transpose, bias: None, out: dx }],
-        );
+        let product = Product { weight: transpose, bias: None, out: dx, adds };
+        return matmul_packed(cx.pool(), &quantized, &mut [product]);
     }
     let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
-    product(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
+    let multiply = if adds { add_product } else { product };
+    multiply(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
@@ -191,35 +180,48 @@ impl Lora {
     }
 }
 
-/// What an adapter makes of an input, and what its backward needs.
-pub(super) struct Added {
+/// What the first matrix of an adapter makes of an input, and what its backward needs.
+pub(super) struct Narrowed {
     /// Where the choices of what was dropped began.
     pub(super) dropped: Option<u64>,
     /// What was left of the input.
     pub(super) input: Tensor,
     /// `scale · input · aᵀ`.
     pub(super) h: Tensor,
-    /// `h · bᵀ`.
-    pub(super) out: Tensor,
 }
 
-/// What `adapter` makes of `x [n, in]`.
-pub(super) fn added(cx: &Context, x: &Tensor, adapter: &Lora) -> Added {
+/// The first half of what `adapter` makes of `x [n, in]`.
+pub(super) fn narrowed(cx: &Context, x: &Tensor, adapter: &Lora) -> Narrowed {
     let dropped = (cx.records() && adapter.dropout > 0.0).then(|| cx.next_seed());
     let input = dropped.map_or_else(|| x.clone(), |seed| drop_out(cx, x, adapter.dropout, seed));
     let [mut h] = products(cx, &input, [(&adapter.a, None)]);
     h.values_mut().iter_mut().for_each(|v| *v *= adapter.scale);
-    let [out] = products(cx, &h, [(&adapter.b, None)]);
-    Added { dropped, input, h, out }
+    Narrowed { dropped, input, h }
+}
+
+/// `y [n, out] += x [n, in] · weightᵀ`.
+fn add_linear(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
+    match weight.stored() {
+        Stored::Rows(matrix) => {
+            let x = View::new(x.values(), x.cols());
+            add_product(cx.pool(), x, Right::Transposed(matrix), weight.rows(), y.values_mut());
+        }
+        Stored::Packed(weight) => {
+            let mut quantized = cx.quantized();
+            quantized.quantize(cx.pool(), x.values(), x.cols());
+            let product = Product { weight, bias: None, out: y.values_mut(), adds: true };
+            matmul_packed(cx.pool(), &quantized, &mut [product]);
+        }
+    }
 }
 
 /// `y + scale · (x · aᵀ) · bᵀ`: adds to `y [n, out]`, the product of `x [n, in]`, what the adapter makes of `x`.
 ///
 /// Backward: with `h = scale · x aᵀ` and `dh = scale · dy b`, `db += dyᵀ h`, `da += dhᵀ x`, `dx += dh a`. Keeps `x` and `h`.
 pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
-    let Added { dropped, h, out, .. } = added(cx, x, adapter);
+    let Narrowed { dropped, h, .. } = narrowed(cx, x, adapter);
     let node = y.node();
-    kernels::elementwise::add_assign(cx.pool(), y.values_mut(), out.values());
+    add_linear(cx, &h, &adapter.b, &mut y);
     let trained = adapter.a.parameter().is_some() || adapter.b.parameter().is_some();
     if cx.records() && (node.is_some() || x.node().is_some() || trained) {
         let (x, adapter) = (x.clone(), adapter.clone());

@@ -46,7 +46,7 @@ pub fn log_probs_backward(
         let rows = from..from + x.rows();
         softmax::log_probs_backward(cx.pool(), probabilities, &tokens[rows.clone()], &factors[rows.clone()]);
         let dx = &mut dhidden.values_mut()[rows.start * cols..rows.end * cols];
-        input_product(cx, head, probabilities, dx);
+        input_product(cx, head, probabilities, false, dx);
         if let Some(id) = head.parameter() {
             let sum = gradients.sum(id, head.rows() * cols);
             outer_product(cx, head, probabilities, x.values(), sum);
