@@ -96,16 +96,21 @@ fn example(w: Writer, present: bool) -> Example {
     Example::new(w, prompt, answer, expected).with_turns(further).with_thoughts(thoughts)
 }
 
+/// A passage, and what it tells: nothing, perhaps.
+struct Passage {
+    text: String,
+    fact: Option<Fact>,
+}
+
 /// Passages about things of one kind.
 struct Passages<'a> {
     kind: &'static Kind,
     things: &'a [String],
-    texts: Vec<String>,
-    facts: Vec<Fact>,
+    passages: Vec<Passage>,
 }
 
 impl<'a> Passages<'a> {
-    /// A passage for each of `facts`, a thing and an attribute, in their order; perhaps one that says nothing behind them.
+    /// A passage for each of `facts`, a thing and an attribute, in their order; perhaps with some between that tell nothing.
     fn new(
         w: &mut Writer,
         kind: &'static Kind,
@@ -113,23 +118,28 @@ impl<'a> Passages<'a> {
         facts: &[(usize, usize)],
     ) -> Passages<'a> {
         let language = w.language();
-        let (mut texts, mut stated) = (Vec::new(), Vec::new());
+        let mut passages = Vec::new();
         for &(thing, attribute) in facts {
             let stands = &kind.attributes[attribute];
             let value = (stands.value)(w);
             let slots = [("x", things[thing].as_str()), ("v", value.as_str())];
-            texts.push(w.phrase(language.pick(stands.facts_zh, stands.facts_en), &slots));
-            stated.push(Fact { thing, attribute, value });
+            let text = w.phrase(language.pick(stands.facts_zh, stands.facts_en), &slots);
+            passages.push(Passage { text, fact: Some(Fact { thing, attribute, value }) });
         }
-        if w.chance(30) {
-            texts.push(w.phrase(language.pick(FILLERS_ZH, FILLERS_EN), &[]));
+        for _ in 0..[0, 0, 0, 1, 1, 2][w.below(6)] {
+            let (person, number) = (words::person(w), words::quantity(w).to_string());
+            let slots = [("p", person.as_str()), ("n", number.as_str())];
+            let text = w.phrase(language.pick(FILLERS_ZH, FILLERS_EN), &slots);
+            let at = w.below(passages.len() + 1);
+            passages.insert(at, Passage { text, fact: None });
         }
-        Passages { kind, things, texts, facts: stated }
+        Passages { kind, things, passages }
     }
 
     /// All of them with their numbers.
     fn numbered(&self) -> String {
-        let lines = self.texts.iter().enumerate().map(|(i, text)| format!("[{}] {text}", i + 1));
+        let lines =
+            self.passages.iter().enumerate().map(|(i, passage)| format!("[{}] {}", i + 1, passage.text));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -141,9 +151,9 @@ impl<'a> Passages<'a> {
             language.pick(attribute.zh, attribute.en)
         };
         let mut lines = vec![format!("{}{of}{}{mark}", self.things[thing], called(attribute))];
-        for at in 0..self.texts.len() {
+        for (at, passage) in self.passages.iter().enumerate() {
             let n = at + 1;
-            let Some(fact) = self.facts.get(at) else {
+            let Some(fact) = &passage.fact else {
                 lines.push(format!("[{n}] -"));
                 continue;
             };
@@ -161,12 +171,12 @@ impl<'a> Passages<'a> {
         let (language, name) = (w.language(), &self.things[thing]);
         let asked = &self.kind.attributes[attribute];
         let question = w.phrase(language.pick(asked.ask_zh, asked.ask_en), &[("x", name)]);
-        let fact = self.facts.iter().position(|fact| fact.thing == thing && fact.attribute == attribute);
-        let (said, expected) = match fact {
-            Some(at) => {
-                let (n, text) = (at + 1, &self.texts[at]);
-                (format!("[{n}] {text}"), json!({"contains": [self.facts[at].value], "cites": [n]}))
-            }
+        let is_asked = |fact: &&Fact| fact.thing == thing && fact.attribute == attribute;
+        let stated = self.passages.iter().enumerate().find_map(|(at, passage)| {
+            passage.fact.as_ref().filter(is_asked).map(|fact| (at + 1, &passage.text, &fact.value))
+        });
+        let (said, expected) = match stated {
+            Some((n, text, value)) => (format!("[{n}] {text}"), json!({"contains": [value], "cites": [n]})),
             None => {
                 let said = language.pick("资料中没有提到。", "The passages do not mention it.");
                 let key = language.pick("没有提到", "do not mention");
