@@ -48,13 +48,13 @@ impl QuantizedRows {
     pub fn quantize(&mut self, pool: &Pool, x: &[f32], cols: usize) {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows of {cols}");
         (self.rows, self.cols) = (x.len() / cols, cols);
-        let groups = self.rows * cols.div_ceil(GROUP);
+        let rows = self.rows;
+        let groups = rows * cols.div_ceil(GROUP);
         let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
         self.codes.resize(groups * GROUP, 0);
         self.pairs.resize(if with_pairs { self.codes.len() } else { 0 }, 0);
         self.scales.resize(groups, 0.0);
         self.corrections.resize(groups, 0);
-        let places: Vec<(usize, usize)> = (0..self.rows).map(|row| self.place(row)).collect();
         let into = Destination {
             codes: Parts::new(&mut self.codes),
             pairs: with_pairs.then(|| Parts::new(&mut self.pairs)),
@@ -63,9 +63,9 @@ impl QuantizedRows {
         };
         // below some 16,000 values handing out work costs more than doing it
         let run = (16 * 1024 / cols).max(1);
-        pool.run(self.rows.div_ceil(run), &|task| {
-            for row in task * run..((task + 1) * run).min(self.rows) {
-                let (first, stride) = places[row];
+        pool.run(rows.div_ceil(run), &|task| {
+            for row in task * run..((task + 1) * run).min(rows) {
+                let (first, stride) = place(row, rows, cols);
                 quantize_row(&x[row * cols..][..cols], first, stride, &into);
             }
         });
@@ -85,16 +85,10 @@ impl QuantizedRows {
         self.cols.div_ceil(GROUP)
     }
 
-    /// Where the first group of a row lies, and how far apart its groups are.
-    fn place(&self, row: usize) -> (usize, usize) {
-        let first = row / PANEL_ROWS * PANEL_ROWS;
-        (first * self.groups() + row - first, (self.rows - first).min(PANEL_ROWS))
-    }
-
     /// The `count` rows from `row` on, which are of one panel.
     #[inline(always)]
     pub(crate) fn panel_rows(&self, row: usize, count: usize) -> PanelRows {
-        let (first, stride) = self.place(row);
+        let (first, stride) = place(row, self.rows, self.cols);
         assert!(row % PANEL_ROWS + count <= stride, "{count} rows from {row} of one panel");
         PanelRows {
             codes: self.codes[first * GROUP..].as_ptr(),
@@ -104,6 +98,13 @@ impl QuantizedRows {
             stride,
         }
     }
+}
+
+/// Where the first group of row `row` of `[rows, cols]` lies, and how far apart its groups are.
+#[inline(always)]
+fn place(row: usize, rows: usize, cols: usize) -> (usize, usize) {
+    let first = row / PANEL_ROWS * PANEL_ROWS;
+    (first * cols.div_ceil(GROUP) + row - first, (rows - first).min(PANEL_ROWS))
 }
 
 /// Where the groups of all rows go.

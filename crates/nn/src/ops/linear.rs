@@ -8,7 +8,7 @@ use kernels::Pool;
 use kernels::backward::dropout;
 use kernels::gemm::{Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{Product, matmul_packed};
+use kernels::packed::{PackedMatrix, Product, matmul_packed};
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
 ///
@@ -116,14 +116,18 @@ pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &Tensor, sum: Op
 /// decoded once.
 pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], adds: bool, dx: &mut [f32]) {
     if let Some(Stored::Packed(transpose)) = weight.transpose().map(Weight::stored) {
-        let mut quantized = cx.quantized();
-        quantized.quantize(cx.pool(), dy, weight.rows());
-        let product = Product { weight: transpose, bias: None, out: dx, adds };
-        return matmul_packed(cx.pool(), &quantized, &mut [product]);
+        return packed_product(cx, dy, transpose, adds, dx);
     }
     let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
     let multiply = if adds { add_product } else { product };
     multiply(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
+}
+
+/// `out [n, out] = x [n, in] · weightᵀ`, or that added to `out`.
+fn packed_product(cx: &Context, x: &[f32], weight: PackedMatrix<'_>, adds: bool, out: &mut [f32]) {
+    let mut quantized = cx.quantized();
+    quantized.quantize(cx.pool(), x, weight.cols());
+    matmul_packed(cx.pool(), &quantized, &mut [Product { weight, bias: None, out, adds }]);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
@@ -206,12 +210,7 @@ fn add_linear(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
             let x = View::new(x.values(), x.cols());
             add_product(cx.pool(), x, Right::Transposed(matrix), weight.rows(), y.values_mut());
         }
-        Stored::Packed(weight) => {
-            let mut quantized = cx.quantized();
-            quantized.quantize(cx.pool(), x.values(), x.cols());
-            let product = Product { weight, bias: None, out: y.values_mut(), adds: true };
-            matmul_packed(cx.pool(), &quantized, &mut [product]);
-        }
+        Stored::Packed(weight) => packed_product(cx, x.values(), weight, true, y.values_mut()),
     }
 }
 
