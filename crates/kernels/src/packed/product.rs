@@ -64,6 +64,7 @@ const AHEAD_BYTES: usize = 4096;
 const CACHE_LINE: usize = 64;
 /// Groups of tiles at a time: 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
 const CHUNK_GROUPS: usize = 32;
+
 /// Where the outputs of one product go.
 struct Columns<'a> {
     out: Parts<f32>,
