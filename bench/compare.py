@@ -78,7 +78,7 @@ def compare(arguments: argparse.Namespace, shape: str, interpreter: str) -> None
     sizes = QUICK if arguments.quick else Sizes()
     checkpoint = cache.checkpoint(shape, interpreter)
     peer = llama_cpp.prepare(checkpoint, interpreter, arguments.threads)
-    wen = Wen(arguments.wen, checkpoint, arguments.threads)
+    wen = Wen(arguments.wen, checkpoint, peer.models["int4"], arguments.threads)
     bench = Bench(SHAPES[shape], sizes, wen, peer, interpreter)
     today, machine = str(date.today()), f"{processor()}, {wen.probe()['isa']}"  # one name of a processor has many kinds
     name = f"{today}-{slug(machine)}-{shape}{'-quick' if arguments.quick else ''}"

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peers import cache, load, training
@@ -129,7 +129,7 @@ def start(bench: Bench) -> Engines:
         with tempfile.TemporaryDirectory(dir=cache.CACHE) as directory:
             fresh = Path(directory) / "model"
             shutil.copytree(bench.wen.checkpoint, fresh, copy_function=os.link, ignore=all_but_the_checkpoint)
-            wen = Wen(bench.wen.binary, fresh, bench.wen.threads)
+            wen = replace(bench.wen, checkpoint=fresh)
             seconds = []
             for _ in range(2):
                 with wen.serve("int8", 1, bench.sizes.prompt, cache=Path(directory) / "cache") as server:

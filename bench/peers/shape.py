@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-# bytes that a weight of a layer takes: int8 and int4 have a float16 scale for 32 weights, as Q8_0 and Q4_0
-BYTES_PER_WEIGHT = {"int8": 8.5 / 8, "int4": 4.5 / 8, "none": 2.0}
-# the vocabulary's matrix stays in 8 bits where layers have 4
-BYTES_PER_VOCABULARY_WEIGHT = {"int8": 8.5 / 8, "int4": 8.5 / 8, "none": 2.0}
+# bytes that Wen reads of a weight: int8 has a float16 scale for 128 of them, int4 for 32, as Q4_0 has
+BYTES_PER_WEIGHT = {"int8": 8.25 / 8, "int4": 4.5 / 8, "none": 2.0}
 BYTES_PER_CACHED_VALUE = 2  # BF16
 
 
@@ -28,8 +26,7 @@ class Shape:
 
     def weight_bytes(self, quantize: str) -> float:
         """All matrices: what a step of decoding reads of them."""
-        vocabulary = self.vocabulary * self.hidden * BYTES_PER_VOCABULARY_WEIGHT[quantize]
-        return self.layer_weights() * BYTES_PER_WEIGHT[quantize] + vocabulary
+        return (self.layer_weights() + self.vocabulary * self.hidden) * BYTES_PER_WEIGHT[quantize]
 
     def cache_bytes(self, tokens: float) -> float:
         """Keys and values of so many tokens."""

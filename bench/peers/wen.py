@@ -19,6 +19,7 @@ PLAIN = ["--speculate", "off"]  # random weights repeat themselves, and guessing
 class Wen:
     binary: str
     checkpoint: Path
+    q4_0: Path  # the file with all matrices in Q4_0 that llama.cpp reads too: int4 is measured on the same bits
     threads: int
 
     def probe(self) -> dict[str, float]:
@@ -35,7 +36,8 @@ class Wen:
 
     def _bench(self, quantize: str, prompt: int, answer: int) -> dict:
         sizes = ["--prompt", str(prompt), "--generate", str(answer), "--repeat", "1", "--threads", str(self.threads)]
-        command = [self.binary, "bench", str(self.checkpoint), "--quantize", quantize, *sizes, *PLAIN, "--json"]
+        model, how = (self.q4_0, "auto") if quantize == "int4" else (self.checkpoint, quantize)
+        command = [self.binary, "bench", str(model), "--quantize", how, *sizes, *PLAIN, "--json"]
         return json.loads(run(command))["batches"][0]
 
     def train(self, base: Path, work: Work, settings: list[str]) -> dict[str, float]:

@@ -204,6 +204,16 @@ impl<T> Parts<T> {
         Parts(slice.as_mut_ptr(), slice.len())
     }
 
+    /// The first of the elements `start .. start + len`.
+    ///
+    /// # Safety
+    /// As for [`Self::part`], as far as it is used.
+    pub(crate) unsafe fn pointer(&self, start: usize, len: usize) -> *mut T {
+        assert!(start + len <= self.1);
+        // SAFETY: in bounds by the assertion.
+        unsafe { self.0.add(start) }
+    }
+
     /// The elements `start .. start + len`.
     ///
     /// # Safety

@@ -44,6 +44,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     unsafe fn load_f16(p: *const u16) -> Self::V;
     unsafe fn load_i8(p: *const i8) -> Self::V;
+    /// Values in -127..=127, rounded as [`Self::round`] does; of what is no number, anything.
+    unsafe fn store_i8(p: *mut i8, v: Self::V);
 
     /// Asks for a cache line, which may lie anywhere.
     #[inline(always)]
@@ -58,6 +60,22 @@ pub(crate) trait Simd: Copy {
             Self::store(lanes.as_mut_ptr(), v);
             Self::splat(lanes[0])
         }
+    }
+
+    /// The largest lane, of numbers.
+    #[inline(always)]
+    unsafe fn largest(v: Self::V) -> f32 {
+        let mut lanes = [0.0f32; MAX_LANES];
+        // SAFETY: LANES <= MAX_LANES.
+        unsafe { Self::store(lanes.as_mut_ptr(), v) };
+        let mut n = Self::LANES;
+        while n > 1 {
+            n /= 2;
+            for i in 0..n {
+                lanes[i] = if lanes[i] > lanes[i + n] { lanes[i] } else { lanes[i + n] };
+            }
+        }
+        lanes[0]
     }
 
     /// The lanes' sum, folded in halves.
@@ -175,6 +193,10 @@ impl Simd for Portable {
         let v = unsafe { p.cast::<[i8; 8]>().read_unaligned() };
         v.map(f32::from)
     }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: Self::V) {
+        unsafe { p.cast::<[i8; 8]>().write_unaligned(v.map(|v| v.round_ties_even() as i8)) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -269,12 +291,28 @@ pub(crate) mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn largest(v: __m256) -> f32 {
+            unsafe {
+                let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+            }
+        }
+        #[inline(always)]
         unsafe fn splat_first(v: __m256) -> __m256 {
             unsafe { _mm256_broadcastss_ps(_mm256_castps256_ps128(v)) }
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> __m256 {
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn store_i8(p: *mut i8, v: __m256) {
+            unsafe {
+                let v = _mm256_cvtps_epi32(v);
+                let v = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                _mm_storel_epi64(p.cast(), _mm_packs_epi16(v, v));
+            }
         }
     }
 
@@ -359,12 +397,20 @@ pub(crate) mod x86 {
             unsafe { Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
         }
         #[inline(always)]
+        unsafe fn largest(v: __m512) -> f32 {
+            unsafe { Avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
+        }
+        #[inline(always)]
         unsafe fn splat_first(v: __m512) -> __m512 {
             unsafe { _mm512_broadcastss_ps(_mm512_castps512_ps128(v)) }
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> __m512 {
             unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn store_i8(p: *mut i8, v: __m512) {
+            unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
         }
     }
 }
@@ -445,9 +491,21 @@ pub(crate) mod arm {
             unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))) }
         }
         #[inline(always)]
+        unsafe fn largest(v: float32x4_t) -> f32 {
+            unsafe { vmaxvq_f32(v) }
+        }
+        #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> float32x4_t {
             let v = unsafe { p.cast::<[i8; 4]>().read_unaligned() }.map(f32::from);
             unsafe { vld1q_f32(v.as_ptr()) }
+        }
+        #[inline(always)]
+        unsafe fn store_i8(p: *mut i8, v: float32x4_t) {
+            unsafe {
+                let v = vmovn_s32(vcvtnq_s32_f32(v));
+                let v = vreinterpret_s32_s8(vmovn_s16(vcombine_s16(v, v)));
+                p.cast::<i32>().write_unaligned(vget_lane_s32::<0>(v));
+            }
         }
     }
 }
@@ -468,6 +526,7 @@ pub(crate) trait Stored {
 pub(crate) struct F32;
 pub(crate) struct F16;
 pub(crate) struct Bf16;
+/// Q8_0: blocks of a half-precision scale and 32 codes.
 pub(crate) struct Q8;
 
 impl Stored for F32 {
@@ -506,7 +565,6 @@ impl Stored for Bf16 {
     }
 }
 
-/// Q8_0: blocks of a half-precision scale and 32 codes.
 /// Codes of 8 bits without their scale.
 pub(crate) struct I8;
 impl Stored for I8 {

@@ -5,7 +5,7 @@ mod common;
 use common::{Random, bits};
 use kernels::Pool;
 use kernels::packed::{
-    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, SPAN, TILE, TileMut, matmul_packed,
     quantize_outputs,
 };
 
@@ -16,11 +16,14 @@ fn packed(random: &mut Random, packed: PackedType, rows: usize, cols: usize) -> 
         let mut tile = TileMut::new(tile, packed, cols);
         for output in 0..TILE.min(rows - i * TILE) {
             for group in 0..cols.div_ceil(GROUP) {
-                let limit = if packed == PackedType::Int8 { 255 } else { 15 };
+                let limit = if packed.is_wide() { 255 } else { 15 };
                 let codes = std::array::from_fn(|_| (random.bits() % (limit + 1)) as u8);
                 let mut half = |scale: f32| half::f16::from_f32(random.float() * scale).to_bits();
                 let scale = match packed {
-                    PackedType::Int8 | PackedType::Int4 => GroupScale::Half(half(0.01)),
+                    // that of a span's last group counts
+                    PackedType::Int8 | PackedType::Int8Fine | PackedType::Int4 => {
+                        GroupScale::Half(half(0.01))
+                    }
                     PackedType::Int4Zero => GroupScale::Zero(half(0.01), (i % 16) as u8),
                     // d and dmin belong to 8 groups: the last of them counts
                     PackedType::Int4Super => {
@@ -42,8 +45,9 @@ fn product(pool: &Pool, x: &[f32], w: PackedMatrix<'_>, bias: Option<&[f32]>) ->
     out
 }
 
-/// Rows, outputs and inputs: also more rows than a panel has, and more groups than pass at once.
-const SIZES: [(usize, usize, usize); 8] = [
+/// Rows, outputs and inputs: also more rows than a panel has, more groups than pass at once, and so many outputs that two
+/// tiles are computed together.
+const SIZES: [(usize, usize, usize); 10] = [
     (1, 16, 32),
     (3, 33, 256),
     (7, 1, 64),
@@ -52,6 +56,8 @@ const SIZES: [(usize, usize, usize); 8] = [
     (2, 17, 77),
     (131, 20, 64),
     (2, 21, 2112),
+    (67, 21, 1088),
+    (7, 277, 160),
 ];
 
 #[test]
@@ -68,7 +74,7 @@ fn products_equal_those_of_decoded_weights_and_rounded_activations() {
                 w.decode_row(j, &mut weight);
                 for i in 0..m {
                     let (mut sum, mut size) = (f64::from(bias[j]), 0.0f64);
-                    for (x, w) in x[i * k..][..k].chunks(GROUP).zip(weight.chunks(GROUP)) {
+                    for (x, w) in x[i * k..][..k].chunks(SPAN).zip(weight.chunks(SPAN)) {
                         let largest = x.iter().fold(0.0f32, |a, v| a.max(v.abs()));
                         for (x, w) in x.iter().zip(w) {
                             let rounded = (x * (127.0 / largest)).round_ties_even() * (largest / 127.0);
@@ -97,10 +103,10 @@ fn a_row_is_the_same_bits_alone_and_among_others() {
         for (m, n, k) in SIZES {
             let bytes = packed(&mut random, ty, n, k);
             let w = PackedMatrix::new(&bytes, ty, n, k);
-            let x = random.floats(m * k);
-            let all = product(&two, &x, w, None);
+            let (x, bias) = (random.floats(m * k), random.floats(n));
+            let all = product(&two, &x, w, Some(&bias));
             for i in 0..m {
-                let alone = product(&one, &x[i * k..][..k], w, None);
+                let alone = product(&one, &x[i * k..][..k], w, Some(&bias));
                 assert_eq!(bits(&alone), bits(&all[i * n..][..n]), "{} [{m}, {n}, {k}] row {i}", ty.name());
             }
         }
@@ -114,12 +120,16 @@ fn a_product_adds_to_what_is_there() {
         for (m, n, k) in SIZES {
             let bytes = packed(&mut random, ty, n, k);
             let weight = PackedMatrix::new(&bytes, ty, n, k);
-            let (x, before) = (random.floats(m * k), random.floats(m * n));
+            let (x, before, bias) = (random.floats(m * k), random.floats(m * n), random.floats(n));
             let mut rows = QuantizedRows::default();
             rows.quantize(&pool, &x, k);
             let mut out = before.clone();
-            matmul_packed(&pool, &rows, &mut [Product { weight, bias: None, out: &mut out, adds: true }]);
-            let alone = product(&pool, &x, weight, None);
+            matmul_packed(
+                &pool,
+                &rows,
+                &mut [Product { weight, bias: Some(&bias), out: &mut out, adds: true }],
+            );
+            let alone = product(&pool, &x, weight, Some(&bias));
             for ((sum, before), alone) in out.iter().zip(before).zip(alone) {
                 let allowed = 1e-4 * (1.0 + alone.abs());
                 assert!((sum - before - alone).abs() < allowed, "{} [{m}, {n}, {k}]: {sum}", ty.name());
@@ -146,7 +156,7 @@ fn quantizing_loses_no_more_than_its_bits_cost() {
     // twelve uniform numbers make a nearly normal one
     let weights: Vec<f32> =
         (0..16 * 512).map(|_| (0..12).map(|_| random.float()).sum::<f32>() * 0.01).collect();
-    for (ty, most) in [(PackedType::Int8, 0.006), (PackedType::Int4, 0.085)] {
+    for (ty, most) in [(PackedType::Int8, 0.0075), (PackedType::Int8Fine, 0.006), (PackedType::Int4, 0.085)] {
         let mut tile = vec![0; ty.tile_bytes(512).unwrap()];
         let (error, power) = quantize_outputs(ty, &weights, 512, &mut tile);
         let relative = (error / power).sqrt();
@@ -156,9 +166,12 @@ fn quantizing_loses_no_more_than_its_bits_cost() {
         let found: f64 = row.iter().zip(&weights[3 * 512..]).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         assert!(found < 1.5 * error / 16.0, "{}: row 3 lost {found} of {error}", ty.name());
     }
-    for extreme in [0.0, 1e-30, 1e-9, 60_000.0] {
-        let mut tile = vec![0; PackedType::Int8.tile_bytes(32).unwrap()];
-        let (error, _) = quantize_outputs(PackedType::Int8, &[extreme; 32], 32, &mut tile);
-        assert!(error <= 32.0 * f64::from(extreme).powi(2) * 1.001, "{extreme}: {error}");
+    for (ty, extreme) in [PackedType::Int8, PackedType::Int8Fine]
+        .iter()
+        .flat_map(|ty| [0.0, 1e-30, 1e-9, 60_000.0].map(|e| (*ty, e)))
+    {
+        let mut tile = vec![0; ty.tile_bytes(32).unwrap()];
+        let (error, _) = quantize_outputs(ty, &[extreme; 32], 32, &mut tile);
+        assert!(error <= 32.0 * f64::from(extreme).powi(2) * 1.001, "{}: {extreme}: {error}", ty.name());
     }
 }

@@ -89,14 +89,17 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         rounded.extend(out);
     }
     for packed in PackedType::ALL {
-        for (m, n, k) in [(1, 40, 256), (5, 16, 96), (8, 33, 1024)] {
+        for (m, n, k) in [(1, 40, 256), (5, 16, 96), (8, 33, 1024), (7, 277, 160)] {
             let mut bytes = vec![0; packed.matrix_bytes(n, k).unwrap()];
             for tile in bytes.chunks_exact_mut(packed.tile_bytes(k).unwrap()) {
                 let mut tile = TileMut::new(tile, packed, k);
                 for (output, group) in (0..TILE).flat_map(|o| (0..k / GROUP).map(move |g| (o, g))) {
-                    let codes = std::array::from_fn(|_| random.bits() as u8 & 15);
+                    let mask = if packed.is_wide() { 255 } else { 15 };
+                    let codes = std::array::from_fn(|_| random.bits() as u8 & mask);
                     let scale = match packed {
-                        PackedType::Int8 | PackedType::Int4 => GroupScale::Half(0x1c00 + output as u16),
+                        PackedType::Int8 | PackedType::Int8Fine | PackedType::Int4 => {
+                            GroupScale::Half(0x1c00 + output as u16)
+                        }
                         PackedType::Int4Zero => GroupScale::Zero(0x1c00, group as u8 % 16),
                         PackedType::Int4Super => GroupScale::Super {
                             d: 0x1000,

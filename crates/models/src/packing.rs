@@ -35,8 +35,11 @@ pub enum Quantization {
 /// Relative error (root of squared error over squared weights, of a matrix) up to which 4 bits are used. Normally
 /// distributed weights lose 0.079; a matrix with outliers loses more and gets 8 bits.
 pub const INT4_ERROR: f64 = 0.1;
-/// The same for 8 bits: normally distributed weights lose 0.0055. Above it a matrix stays as it is.
-pub const INT8_ERROR: f64 = 0.02;
+/// The same for 8 bits with a scale for each 128 inputs: normally distributed weights lose 0.0066. A matrix with outliers
+/// loses more and gets a scale for each 32.
+pub const INT8_ERROR: f64 = 0.01;
+/// The same for 8 bits with a scale for each 32: normally distributed weights lose 0.0055. Above it a matrix stays as it is.
+pub const INT8_FINE_ERROR: f64 = 0.02;
 
 /// A matrix of a model that can be packed.
 pub struct Matrix<'a> {
@@ -103,8 +106,10 @@ pub fn pack(
 pub fn add_transposes(matrices: &mut [Matrix<'_>], pool: &Pool) -> u64 {
     let mut bytes = 0;
     for matrix in matrices {
-        if matrix.weight.format() == WeightFormat::Packed(PackedType::Int8) {
-            let transpose = transposed(matrix.weight, pool);
+        if let WeightFormat::Packed(packed @ (PackedType::Int8 | PackedType::Int8Fine)) =
+            matrix.weight.format()
+        {
+            let transpose = transposed(matrix.weight, packed, pool);
             bytes += transpose.byte_len() as u64;
             *matrix.weight = matrix.weight.clone().with_transpose(transpose);
         }
@@ -112,9 +117,9 @@ pub fn add_transposes(matrices: &mut [Matrix<'_>], pool: &Pool) -> u64 {
     bytes
 }
 
-/// The transpose of a packed matrix, in 8 bits.
-fn transposed(weight: &Weight, pool: &Pool) -> Weight {
-    let (rows, cols, packed) = (weight.cols(), weight.rows(), PackedType::Int8);
+/// The transpose of a packed matrix in `packed`, which is of 8 bits.
+fn transposed(weight: &Weight, packed: PackedType, pool: &Pool) -> Weight {
+    let (rows, cols) = (weight.cols(), weight.rows());
     let mut bytes = vec![0; packed.matrix_bytes(rows, cols).unwrap_or(0)];
     let tile_bytes = packed.tile_bytes(cols).unwrap_or(0).max(1);
     // those that share a group of the weight's columns
@@ -173,16 +178,19 @@ fn lossless(weight: &Weight) -> Option<PackedType> {
 /// The packed types to try for a matrix, the smallest first; none when it stays as it is.
 fn choices(matrix: &Matrix<'_>, quantization: Quantization) -> Vec<PackedType> {
     let WeightFormat::Rows(_) = matrix.weight.format() else { return Vec::new() };
+    let mut int8 = vec![PackedType::Int8, PackedType::Int8Fine];
+    // rows that fill their last span badly take more than they save
+    int8.sort_by_key(|packed| packed.tile_bytes(matrix.weight.cols()));
     match (quantization, lossless(matrix.weight)) {
         (Quantization::None, _) => Vec::new(),
         // 4 bits are not made of 8 that a file has: it would lose twice
         (_, Some(same)) => vec![same],
         // 4-bit codes that no packed type holds would take eight times their bytes in float32
-        (Quantization::Stored, None) if matrix.weight.source().is_some() => vec![PackedType::Int8],
+        (Quantization::Stored, None) if matrix.weight.source().is_some() => int8,
         (Quantization::Stored, None) => Vec::new(),
-        (Quantization::Int8, None) => vec![PackedType::Int8],
-        (Quantization::Int4, None) if matrix.four_bits => vec![PackedType::Int4, PackedType::Int8],
-        (Quantization::Int4, None) => vec![PackedType::Int8],
+        (Quantization::Int8, None) => int8,
+        (Quantization::Int4, None) if matrix.four_bits => [vec![PackedType::Int4], int8].concat(),
+        (Quantization::Int4, None) => int8,
     }
 }
 
@@ -206,17 +214,7 @@ fn fill(
     let mut header = Header::default();
     for matrix in matrices {
         let weight = &*matrix.weight;
-        let mut entry = None;
-        for packed in choices(matrix, quantization) {
-            let bytes = packed.matrix_bytes(weight.rows(), weight.cols()).unwrap_or(0);
-            let error = pack_matrix(weight, packed, pool, &mut data[at..at + bytes]);
-            let allowed = if packed == PackedType::Int4 { INT4_ERROR } else { INT8_ERROR };
-            if error <= allowed {
-                entry = Some((packed, bytes));
-                break;
-            }
-            tracing::debug!("a matrix loses {error:.3} in {}, more than {allowed}", packed.name());
-        }
+        let entry = pack_allowed(matrix, quantization, pool, &mut data[at..]);
         header.push(weight.rows(), weight.cols(), entry, at);
         at += entry.map_or(0, |(_, bytes)| bytes);
         done += weight.byte_len() as u64;
@@ -224,6 +222,35 @@ fn fill(
         checkpoint.forget_pages();
     }
     header
+}
+
+/// Packs a matrix into the beginning of `out`, in the first of its types that loses no more than is allowed. Returns that and
+/// the bytes that it took, or `None` when the matrix stays as it is.
+fn pack_allowed(
+    matrix: &Matrix<'_>,
+    quantization: Quantization,
+    pool: &Pool,
+    out: &mut [u8],
+) -> Option<(PackedType, usize)> {
+    let weight = &*matrix.weight;
+    choices(matrix, quantization).into_iter().find_map(|packed| {
+        let bytes = packed.matrix_bytes(weight.rows(), weight.cols()).unwrap_or(0);
+        let error = pack_matrix(weight, packed, pool, &mut out[..bytes]);
+        let allowed = allowed_error(packed);
+        if error > allowed {
+            tracing::debug!("a matrix loses {error:.4} in {}, more than {allowed}", packed.name());
+        }
+        (error <= allowed).then_some((packed, bytes))
+    })
+}
+
+/// The relative error up to which a packed type is used.
+fn allowed_error(packed: PackedType) -> f64 {
+    match packed {
+        PackedType::Int8 => INT8_ERROR,
+        PackedType::Int8Fine => INT8_FINE_ERROR,
+        _ => INT4_ERROR,
+    }
 }
 
 /// Packs one matrix into `out` on all threads and returns its relative error, 0 where values are kept.
@@ -261,7 +288,7 @@ fn repack(weight: &Weight, packed: PackedType, range: std::ops::Range<usize>, ti
     for (output, row) in range.enumerate() {
         let row = &weight.bytes()[row * row_bytes..][..row_bytes];
         match packed {
-            PackedType::Int8 => {
+            PackedType::Int8Fine => {
                 for (group, b) in row.chunks_exact(DType::Q8_0.block_bytes()).enumerate() {
                     let codes = std::array::from_fn(|i| b[2 + i] ^ 0x80);
                     tile.put(output, group, &codes, GroupScale::Half(half(b, 0)));
@@ -328,17 +355,47 @@ mod tests {
     }
 
     #[test]
-    fn four_bits_are_used_where_they_cost_little() {
+    fn fewer_bits_and_scales_are_used_where_they_cost_little() {
         let normal = |i: usize| ((i * 7919 % 1009) as f32 / 1009.0 - 0.5) * 0.1;
-        let mut spiky: Vec<f32> = (0..64 * 256).map(normal).collect();
-        let plain = Weight::from_f32(&spiky[..], 64, 256);
-        spiky.iter_mut().step_by(32).for_each(|v| *v *= 40.0);
-        let error = |weight: &Weight, packed: PackedType| {
-            let mut bytes = vec![0; packed.matrix_bytes(64, 256).unwrap()];
-            pack_matrix(weight, packed, &Pool::new(1), &mut bytes)
-        };
-        assert!(error(&plain, PackedType::Int4) < INT4_ERROR);
-        let spiky = Weight::from_f32(&spiky[..], 64, 256);
-        assert!(error(&spiky, PackedType::Int8) < INT8_ERROR);
+        // the weight's columns, one weight of how many is an outlier, what is asked for, what is used
+        let cases = [
+            (256, None, Quantization::Int4, PackedType::Int4),
+            (256, None, Quantization::Int8, PackedType::Int8),
+            (256, Some(128), Quantization::Int4, PackedType::Int8Fine),
+            (256, Some(128), Quantization::Int8, PackedType::Int8Fine),
+            // half of its second span would be empty
+            (192, None, Quantization::Int8, PackedType::Int8Fine),
+        ];
+        for (cols, outliers, quantization, expected) in cases {
+            let mut values: Vec<f32> = (0..64 * cols).map(normal).collect();
+            if let Some(step) = outliers {
+                values.iter_mut().step_by(step).for_each(|v| *v *= 40.0);
+            }
+            let mut weight = Weight::from_f32(&values[..], 64, cols);
+            let matrix = Matrix { weight: &mut weight, four_bits: true };
+            let mut out = vec![0; most_bytes(&matrix, quantization)];
+            let used = pack_allowed(&matrix, quantization, &Pool::new(1), &mut out);
+            let bytes = expected.matrix_bytes(64, cols).unwrap();
+            assert_eq!(
+                used,
+                Some((expected, bytes)),
+                "{cols} columns, outliers {outliers:?}, {quantization:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_transpose_is_of_the_type_of_its_matrix() {
+        let pool = Pool::new(2);
+        for packed in [PackedType::Int8, PackedType::Int8Fine] {
+            let values: Vec<f32> = (0..48 * 160).map(|i| (i * 7919 % 1009) as f32 - 504.0).collect();
+            let plain = Weight::from_f32(&values[..], 48, 160);
+            let mut bytes = vec![0; packed.matrix_bytes(48, 160).unwrap()];
+            pack_matrix(&plain, packed, &pool, &mut bytes);
+            let range = 0..bytes.len();
+            let mut weight = Weight::packed(Arc::new(bytes), range, packed, 48, 160).unwrap();
+            add_transposes(&mut [Matrix { weight: &mut weight, four_bits: true }], &pool);
+            assert_eq!(weight.transpose().map(Weight::format), Some(WeightFormat::Packed(packed)));
+        }
     }
 }

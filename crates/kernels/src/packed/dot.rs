@@ -6,7 +6,7 @@ pub(crate) mod arm;
 use super::TILE;
 use crate::simd::{Portable, Simd};
 
-/// Sums of products of one row's activations with 16 outputs' codes over one group of inputs.
+/// Sums of products of one row's activations with 16 outputs' codes over one group of inputs or more.
 ///
 /// # Safety
 /// Every function requires that the processor has the instruction set. `codes` points at the codes of a group
@@ -32,15 +32,15 @@ pub(crate) trait Dot: Copy {
     /// Vector `part` of the sums as float32.
     unsafe fn finish(sums: Self::Sums, correction: i32, part: usize) -> <Self::Float as Simd>::V;
 
-    /// The sums of a group for `M` rows and `T` tiles, where an instruction covers more than one row. `None` elsewhere:
-    /// then each row has its own, by the functions above.
+    /// Adds the products of a group for `M` rows and `T` tiles, where an instruction covers more than one row. Elsewhere it
+    /// does nothing and returns false: then [`Self::add`] is for each row.
     #[inline(always)]
-    unsafe fn rows<const M: usize, const T: usize>(
+    unsafe fn add_rows<const M: usize, const T: usize>(
+        _sums: &mut [[Self::Sums; T]; M],
         _codes: &[*const u8; T],
         _xs: &[*const u8; M],
-        _correction: &[i32; M],
-    ) -> Option<[[Self::Sums; T]; M]> {
-        None
+    ) -> bool {
+        false
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) mod x86 {
         type Sums = [__m256i; 2];
 
         /// Even steps are inputs 0 and 2 of four, odd ones 1 and 3: read a byte further, these lie where those do, so
-        /// that one mask of memory does for both. The byte behind a group's last is one of the tile's scales.
+        /// that one mask of memory does for both. The byte behind a group's last is the tile's, whose segments end with scales.
         #[inline(always)]
         unsafe fn load(codes: *const u8, step: usize) -> Self::Codes {
             unsafe {
@@ -163,7 +163,7 @@ pub(crate) mod x86 {
         }
     }
 
-    /// 4-bit codes without VNNI. A group's sums fit 16 bits: 8 steps of two products of at most 15 · 127.
+    /// 4-bit codes without VNNI. One group's sums fit 16 bits: 8 steps of two products of at most 15 · 127.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2Half;
 

@@ -1,24 +1,31 @@
 //! The layout of packed weights.
 //!
-//! A tile of 16 outputs holds the codes of all its groups, then their scales. The codes of a group lie in steps of four
-//! inputs: `[step][output][4]`, which is what one `vpdpbusd` of 512 bits, two of 256 or four `sdot` take. Codes are
-//! unsigned. Of 4-bit codes, steps `2i` and `2i + 1` share bytes: low and high halves.
+//! A tile of 16 outputs is a row of segments: the codes of some groups, then their scales, in whole cache lines. So memory is
+//! read from one end to the other. The codes of a group lie in steps of four inputs: `[step][output][4]`, which is what one
+//! `vpdpbusd` of 512 bits, two of 256 or four `sdot` take. Codes are unsigned. Of 4-bit codes, steps `2i` and `2i + 1` share
+//! bytes: low and high halves.
 
 use crate::DType;
 use half::f16;
 
 /// Outputs in a tile.
 pub const TILE: usize = 16;
-/// Inputs that share a scale.
+/// Inputs whose codes lie together; they share a scale, or belong to a span that does.
 pub const GROUP: usize = 32;
-/// Groups that share the two scales of [`PackedType::Int4Super`].
-const SUPER: usize = 8;
+/// Inputs that share a scale of [`PackedType::Int8`]. As many activations of a row share one.
+pub const SPAN: usize = 128;
+/// Groups of a span.
+pub(crate) const SPAN_GROUPS: usize = SPAN / GROUP;
+const _: () = assert!(SPAN.is_multiple_of(GROUP));
 
 /// How packed weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PackedType {
-    /// `scale · (code - 128)`, with a half-precision scale for each group: 8.5 bits a weight. Holds Q8_0 exactly.
+    /// `scale · (code - 128)`, with a half-precision scale for each [`SPAN`]: 8.25 bits a weight. Products of a span are one
+    /// integer sum, so that four times fewer sums become floating-point numbers.
     Int8,
+    /// `scale · (code - 128)`, with a half-precision scale for each group: 8.5 bits a weight. Holds Q8_0 exactly.
+    Int8Fine,
     /// `scale · (code - 8)`, with a half-precision scale for each group: 4.5 bits. Holds Q4_0 exactly.
     Int4,
     /// `scale · (code - zero)`, with a half-precision scale and an 8-bit zero for each group: 4.75 bits. Holds GPTQ and
@@ -32,7 +39,8 @@ pub enum PackedType {
 /// The scale of one group of one output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupScale {
-    /// Of [`PackedType::Int8`] and [`PackedType::Int4`]: the bits of a half-precision number.
+    /// Of [`PackedType::Int8`], where it is the span's, [`PackedType::Int8Fine`] and [`PackedType::Int4`]: the bits of a
+    /// half-precision number.
     Half(u16),
     /// Of [`PackedType::Int4Zero`]: the scale's bits and the zero, below 128.
     Zero(u16, u8),
@@ -51,13 +59,19 @@ pub enum GroupScale {
 
 impl PackedType {
     /// Every packed type.
-    pub const ALL: [PackedType; 4] =
-        [PackedType::Int8, PackedType::Int4, PackedType::Int4Zero, PackedType::Int4Super];
+    pub const ALL: [PackedType; 5] = [
+        PackedType::Int8,
+        PackedType::Int8Fine,
+        PackedType::Int4,
+        PackedType::Int4Zero,
+        PackedType::Int4Super,
+    ];
 
     /// The name that output and files use.
     pub fn name(self) -> &'static str {
         match self {
             PackedType::Int8 => "int8",
+            PackedType::Int8Fine => "int8-fine",
             PackedType::Int4 => "int4",
             PackedType::Int4Zero => "int4-zero",
             PackedType::Int4Super => "int4-super",
@@ -67,7 +81,7 @@ impl PackedType {
     /// The packed type that holds the values of `dtype` without loss, if there is one.
     pub fn of(dtype: DType) -> Option<PackedType> {
         match dtype {
-            DType::Q8_0 => Some(PackedType::Int8),
+            DType::Q8_0 => Some(PackedType::Int8Fine),
             DType::Q4_0 => Some(PackedType::Int4),
             DType::Q4_K => Some(PackedType::Int4Super),
             _ => None,
@@ -75,14 +89,50 @@ impl PackedType {
     }
 
     /// Whether codes have 8 bits; else they have 4.
-    pub(crate) fn is_wide(self) -> bool {
-        self == PackedType::Int8
+    pub fn is_wide(self) -> bool {
+        matches!(self, PackedType::Int8 | PackedType::Int8Fine)
+    }
+
+    /// Groups of `cols` inputs that are multiplied: whole spans where these have scales.
+    fn groups(self, cols: usize) -> usize {
+        match self {
+            PackedType::Int8 => cols.div_ceil(SPAN) * SPAN_GROUPS,
+            _ => cols.div_ceil(GROUP),
+        }
+    }
+
+    /// Groups of a segment, a power of two.
+    #[inline(always)]
+    pub(crate) fn segment_groups(self) -> usize {
+        match self {
+            PackedType::Int8Fine | PackedType::Int4 => 2,
+            PackedType::Int8 | PackedType::Int4Zero => 4,
+            PackedType::Int4Super => 8,
+        }
+    }
+
+    /// Bytes of a segment's scales, whole cache lines.
+    #[inline(always)]
+    pub(crate) fn segment_scale_bytes(self) -> usize {
+        match self {
+            // one scale for each output takes half a line; two spans in a segment would fill it, and pad short rows more
+            PackedType::Int8 => TILE * 4,
+            PackedType::Int8Fine | PackedType::Int4 => 2 * TILE * 2,
+            PackedType::Int4Zero => 4 * TILE * 3,
+            PackedType::Int4Super => TILE * 4 + 8 * TILE * 2,
+        }
+    }
+
+    /// Bytes of a segment.
+    #[inline(always)]
+    fn segment_bytes(self) -> usize {
+        self.segment_groups() * self.group_code_bytes() + self.segment_scale_bytes()
     }
 
     /// What is subtracted from every code; 0 where a group says so itself.
     pub(crate) fn zero(self) -> i32 {
         match self {
-            PackedType::Int8 => 128,
+            PackedType::Int8 | PackedType::Int8Fine => 128,
             PackedType::Int4 => 8,
             PackedType::Int4Zero | PackedType::Int4Super => 0,
         }
@@ -93,20 +143,9 @@ impl PackedType {
         TILE * GROUP / if self.is_wide() { 1 } else { 2 }
     }
 
-    /// Bytes of all scales of a tile.
-    fn scale_bytes(self, groups: usize) -> usize {
-        match self {
-            PackedType::Int8 | PackedType::Int4 => groups * TILE * 2,
-            PackedType::Int4Zero => groups * TILE * 3,
-            PackedType::Int4Super => groups.div_ceil(SUPER) * TILE * 4 + groups * TILE * 2,
-        }
-    }
-
     /// Bytes of a tile of `cols` inputs, a multiple of a cache line; `None` on overflow.
     pub fn tile_bytes(self, cols: usize) -> Option<usize> {
-        let groups = cols.div_ceil(GROUP);
-        groups.checked_mul(GROUP * TILE * 4)?;
-        (groups * self.group_code_bytes() + self.scale_bytes(groups)).checked_next_multiple_of(64)
+        cols.div_ceil(GROUP * self.segment_groups()).checked_mul(self.segment_bytes())
     }
 
     /// Bytes of a matrix; `None` on overflow.
@@ -114,22 +153,32 @@ impl PackedType {
         self.tile_bytes(cols)?.checked_mul(rows.div_ceil(TILE))
     }
 
-    /// Where the scales of `group` lie, counted from the tile's first scale: those of 8 groups come first in
-    /// [`PackedType::Int4Super`].
+    /// Where the codes of `group` lie in a tile.
     #[inline(always)]
-    pub(crate) fn scale_at(self, group: usize) -> usize {
-        match self {
-            PackedType::Int8 | PackedType::Int4 => group * TILE * 2,
-            PackedType::Int4Zero => group * TILE * 3,
-            PackedType::Int4Super => super_at(group) + TILE * 4 + group % SUPER * TILE * 2,
-        }
+    pub(crate) fn codes_at(self, group: usize) -> usize {
+        let groups = self.segment_groups();
+        group / groups * self.segment_bytes() + group % groups * self.group_code_bytes()
     }
-}
 
-/// Where `d` and `dmin` of the 8 groups around `group` lie.
-#[inline(always)]
-pub(crate) fn super_at(group: usize) -> usize {
-    group / SUPER * (TILE * 4 + SUPER * TILE * 2)
+    /// Where the scales of the segment of `group` begin.
+    #[inline(always)]
+    pub(crate) fn segment_scales_at(self, group: usize) -> usize {
+        let groups = self.segment_groups();
+        group / groups * self.segment_bytes() + groups * self.group_code_bytes()
+    }
+
+    /// Where the scales of `group` lie. In [`PackedType::Int4Super`] those of its 8 groups lie before them.
+    #[inline(always)]
+    pub(crate) fn scales_at(self, group: usize) -> usize {
+        let within = group % self.segment_groups();
+        self.segment_scales_at(group)
+            + match self {
+                PackedType::Int8 => 0,
+                PackedType::Int8Fine | PackedType::Int4 => within * TILE * 2,
+                PackedType::Int4Zero => within * TILE * 3,
+                PackedType::Int4Super => TILE * 4 + within * TILE * 2,
+            }
+    }
 }
 
 /// A packed matrix `[rows, cols]` (out, in).
@@ -139,6 +188,7 @@ pub struct PackedMatrix<'a> {
     packed: PackedType,
     rows: usize,
     cols: usize,
+    tile_len: usize,
 }
 
 impl<'a> PackedMatrix<'a> {
@@ -148,7 +198,8 @@ impl<'a> PackedMatrix<'a> {
     /// When `bytes` is not as long as [`PackedType::matrix_bytes`] says: loaders check sizes before they come here.
     pub fn new(bytes: &'a [u8], packed: PackedType, rows: usize, cols: usize) -> PackedMatrix<'a> {
         assert_eq!(Some(bytes.len()), packed.matrix_bytes(rows, cols), "matrix bytes match its shape");
-        PackedMatrix { bytes, packed, rows, cols }
+        let tile_len = bytes.len() / rows.div_ceil(TILE).max(1);
+        PackedMatrix { bytes, packed, rows, cols, tile_len }
     }
 
     /// Output features.
@@ -166,20 +217,23 @@ impl<'a> PackedMatrix<'a> {
         self.packed
     }
 
+    pub(crate) fn groups(&self) -> usize {
+        self.packed.groups(self.cols)
+    }
+
     pub(crate) fn tiles(&self) -> usize {
         self.rows.div_ceil(TILE)
     }
 
     /// Bytes of a tile.
     pub(crate) fn tile_len(&self) -> usize {
-        self.bytes.len() / self.tiles()
+        self.tile_len
     }
 
-    /// Codes and scales of tile `i`.
-    pub(crate) fn tile(&self, i: usize) -> (&'a [u8], &'a [u8]) {
-        let tile = self.tile_len();
-        self.bytes[i * tile..(i + 1) * tile]
-            .split_at(self.cols.div_ceil(GROUP) * self.packed.group_code_bytes())
+    /// Tile `i`.
+    #[inline(always)]
+    pub(crate) fn tile(&self, i: usize) -> &'a [u8] {
+        &self.bytes[i * self.tile_len..][..self.tile_len]
     }
 
     /// Decodes row `row` into float32, exactly.
@@ -201,11 +255,11 @@ impl<'a> PackedMatrix<'a> {
             "row {row} has {} values",
             self.cols
         );
-        let (codes, scales) = self.tile(row / TILE);
+        let tile = self.tile(row / TILE);
         for (group, out) in (first..).zip(out.chunks_mut(GROUP)) {
-            let codes = &codes[group * self.packed.group_code_bytes()..][..self.packed.group_code_bytes()];
+            let codes = &tile[self.packed.codes_at(group)..][..self.packed.group_code_bytes()];
             let codes = group_codes(self.packed, codes, row % TILE);
-            let (scale, offset) = self.packed.affine(scales, group, row % TILE);
+            let (scale, offset) = self.packed.affine(tile, group, row % TILE);
             let zero = self.packed.zero();
             for (out, code) in out.iter_mut().zip(codes) {
                 *out = scale * (i32::from(code) - zero) as f32 + offset;
@@ -216,19 +270,19 @@ impl<'a> PackedMatrix<'a> {
 
 impl PackedType {
     /// Scale and offset of a group of output `output`: a weight is `scale · (code - zero) + offset`.
-    fn affine(self, scales: &[u8], group: usize, output: usize) -> (f32, f32) {
-        let half = |at: usize| f16::from_le_bytes([scales[at], scales[at + 1]]).to_f32();
-        let at = self.scale_at(group);
+    fn affine(self, tile: &[u8], group: usize, output: usize) -> (f32, f32) {
+        let half = |at: usize| f16::from_le_bytes([tile[at], tile[at + 1]]).to_f32();
+        let at = self.scales_at(group);
         match self {
-            PackedType::Int8 | PackedType::Int4 => (half(at + output * 2), 0.0),
+            PackedType::Int8 | PackedType::Int8Fine | PackedType::Int4 => (half(at + output * 2), 0.0),
             PackedType::Int4Zero => {
                 let scale = half(at + output * 2);
-                (scale, -(scale * f32::from(scales[at + TILE * 2 + output])))
+                (scale, -(scale * f32::from(tile[at + TILE * 2 + output])))
             }
             PackedType::Int4Super => {
-                let shared = super_at(group);
+                let shared = self.segment_scales_at(group);
                 let (d, dmin) = (half(shared + output * 2), half(shared + (TILE + output) * 2));
-                let (scale, min) = (f32::from(scales[at + output]), f32::from(scales[at + TILE + output]));
+                let (scale, min) = (f32::from(tile[at + output]), f32::from(tile[at + TILE + output]));
                 (d * scale, -(dmin * min))
             }
         }
@@ -250,8 +304,7 @@ fn group_codes(packed: PackedType, codes: &[u8], output: usize) -> [u8; GROUP] {
 /// One tile that is being written.
 pub struct TileMut<'a> {
     packed: PackedType,
-    codes: &'a mut [u8],
-    scales: &'a mut [u8],
+    bytes: &'a mut [u8],
 }
 
 impl<'a> TileMut<'a> {
@@ -262,17 +315,15 @@ impl<'a> TileMut<'a> {
     pub fn new(bytes: &'a mut [u8], packed: PackedType, cols: usize) -> TileMut<'a> {
         assert_eq!(Some(bytes.len()), packed.tile_bytes(cols), "a tile of {cols} inputs");
         bytes.fill(0);
-        let (codes, scales) = bytes.split_at_mut(cols.div_ceil(GROUP) * packed.group_code_bytes());
-        TileMut { packed, codes, scales }
+        TileMut { packed, bytes }
     }
 
-    /// Writes a group of output `output`.
+    /// Writes a group of output `output`. Of groups that share a scale, that of the last counts.
     ///
     /// # Panics
     /// When the scale is of another packed type, or there is no such group.
     pub fn put(&mut self, output: usize, group: usize, codes: &[u8; GROUP], scale: GroupScale) {
-        let size = self.packed.group_code_bytes();
-        let into = &mut self.codes[group * size..][..size];
+        let into = &mut self.bytes[self.packed.codes_at(group)..][..self.packed.group_code_bytes()];
         for step in 0..GROUP / 4 {
             for j in 0..4 {
                 let code = codes[step * 4 + j];
@@ -283,26 +334,26 @@ impl<'a> TileMut<'a> {
                 }
             }
         }
-        let at = self.packed.scale_at(group);
+        let at = self.packed.scales_at(group);
         match (self.packed, scale) {
-            (PackedType::Int8 | PackedType::Int4, GroupScale::Half(scale)) => {
+            (PackedType::Int8 | PackedType::Int8Fine | PackedType::Int4, GroupScale::Half(scale)) => {
                 self.put_half(at + output * 2, scale);
             }
             (PackedType::Int4Zero, GroupScale::Zero(scale, zero)) => {
                 self.put_half(at + output * 2, scale);
-                self.scales[at + TILE * 2 + output] = zero;
+                self.bytes[at + TILE * 2 + output] = zero;
             }
             (PackedType::Int4Super, GroupScale::Super { d, dmin, scale, min }) => {
-                let shared = super_at(group);
+                let shared = self.packed.segment_scales_at(group);
                 self.put_half(shared + output * 2, d);
                 self.put_half(shared + (TILE + output) * 2, dmin);
-                (self.scales[at + output], self.scales[at + TILE + output]) = (scale, min);
+                (self.bytes[at + output], self.bytes[at + TILE + output]) = (scale, min);
             }
             (packed, scale) => panic!("{scale:?} is no scale of {}", packed.name()),
         }
     }
 
     fn put_half(&mut self, at: usize, bits: u16) {
-        self.scales[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+        self.bytes[at..at + 2].copy_from_slice(&bits.to_le_bytes());
     }
 }

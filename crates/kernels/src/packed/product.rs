@@ -4,7 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::dot::{Dot, MAX_ROWS, PortableDot};
-use super::format::super_at;
+use super::format::SPAN_GROUPS;
 use super::rows::{PANEL_ROWS, PanelRows};
 use super::{GROUP, PackedMatrix, PackedType, QuantizedRows, TILE};
 use crate::Pool;
@@ -73,19 +73,6 @@ struct Columns<'a> {
     adds: bool,
 }
 
-impl Columns<'_> {
-    /// Outputs `col .. col + count` of `row`.
-    ///
-    /// # Safety
-    /// No other task may use them, nor this one while the result lives.
-    #[inline(always)]
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn of_row(&self, row: usize, col: usize, count: usize) -> &mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { self.out.part(row * self.n + col, count) }
-    }
-}
-
 /// All rows of `x` against tiles `start .. end`.
 fn tiles(x: &QuantizedRows, w: PackedMatrix<'_>, start: usize, end: usize, out: &Columns<'_>) {
     #[cfg(target_arch = "x86_64")]
@@ -146,7 +133,8 @@ fn tiles(x: &QuantizedRows, w: PackedMatrix<'_>, start: usize, end: usize, out: 
     unsafe { tiles_body::<PortableDot<true>, PortableDot<false>, 1>(x, w, start, end, out) }
 }
 
-/// Products with 8-bit codes by `W` and with 4-bit ones by `H`, `T` tiles at a time.
+/// Products with 8-bit codes by `W` and with 4-bit ones by `H`, `T` tiles at a time. `SUM` groups of a packed type are one
+/// integer sum.
 #[inline(always)]
 unsafe fn tiles_body<W: Dot, H: Dot, const T: usize>(
     x: &QuantizedRows,
@@ -158,38 +146,41 @@ unsafe fn tiles_body<W: Dot, H: Dot, const T: usize>(
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         match w.packed_type() {
-            PackedType::Int8 => rows_body::<W, T, false>(x, w, start, end, out),
-            PackedType::Int4 => rows_body::<H, T, false>(x, w, start, end, out),
-            PackedType::Int4Zero | PackedType::Int4Super => rows_body::<H, T, true>(x, w, start, end, out),
+            PackedType::Int8 => rows_body::<W, T, SPAN_GROUPS, false>(x, w, start, end, out),
+            PackedType::Int8Fine => rows_body::<W, T, 1, false>(x, w, start, end, out),
+            PackedType::Int4 => rows_body::<H, T, 1, false>(x, w, start, end, out),
+            PackedType::Int4Zero | PackedType::Int4Super => rows_body::<H, T, 1, true>(x, w, start, end, out),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn rows_body<D: Dot, const T: usize, const AFFINE: bool>(
+unsafe fn rows_body<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool>(
     x: &QuantizedRows,
     w: PackedMatrix<'_>,
     start: usize,
     end: usize,
     out: &Columns<'_>,
 ) {
+    assert!(!D::PAIRS || x.has_pairs(), "rows were quantized for another instruction set");
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         if x.rows() == 1 {
             // one stream of memory, not `T`
             for tile in start..end {
-                let ahead = Ahead { codes: AHEAD_BYTES, scales: w.tile_len() };
-                let piece = Piece { row: 0, groups: 0..x.groups(), ahead: Some(ahead) };
-                block::<D, 1, 1, AFFINE>(x, piece, w, tile, out);
+                let x = x.panel_rows(0, 1);
+                let piece = Piece { row: 0, x, groups: 0..w.groups(), ahead: Some(AHEAD_BYTES) };
+                block::<D, 1, 1, SUM, AFFINE>(piece, w, tile, out);
             }
             return;
         }
         let chunk = CHUNK_GROUPS / T;
-        for from in (0..x.groups()).step_by(chunk) {
-            let groups = from..(from + chunk).min(x.groups());
-            for row in (0..x.rows()).step_by(PANEL_ROWS) {
-                let rows = row..(row + PANEL_ROWS).min(x.rows());
-                all_tiles::<D, T, AFFINE>(x, rows, groups.clone(), w, start..end, out);
+        // outputs of a panel stay in the second-level cache from one chunk to the next
+        for row in (0..x.rows()).step_by(PANEL_ROWS) {
+            let rows = row..(row + PANEL_ROWS).min(x.rows());
+            for from in (0..w.groups()).step_by(chunk) {
+                let groups = from..(from + chunk).min(w.groups());
+                all_tiles::<D, T, SUM, AFFINE>(x, rows.clone(), groups, w, start..end, out);
             }
         }
     }
@@ -202,27 +193,20 @@ fn part(rows: Range<usize>, i: usize, count: usize) -> Range<usize> {
 }
 
 /// What a block covers.
-#[derive(Clone)]
 struct Piece {
-    /// Its first row.
+    /// Its first row, of the activations and of the outputs.
     row: usize,
+    /// The activations from its first row on.
+    x: PanelRows,
     /// Its groups. Sums begin with what is among the outputs; with the first group only if they are to be added to.
     groups: Range<usize>,
-    /// What is asked for meanwhile.
-    ahead: Option<Ahead>,
+    /// Bytes from what is computed to what is asked for meanwhile.
+    ahead: Option<usize>,
 }
 
-/// Bytes from a group's codes and scales to those that are asked for while it is computed. Scales lie behind all codes of their
-/// tile, where the processor sees no stream of them.
-#[derive(Clone, Copy)]
-struct Ahead {
-    codes: usize,
-    scales: usize,
-}
-
-/// Some rows and groups against all `tiles`, `T` at a time.
+/// Some rows of a panel and some groups against all `tiles`, `T` at a time.
 #[inline(always)]
-unsafe fn all_tiles<D: Dot, const T: usize, const AFFINE: bool>(
+unsafe fn all_tiles<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool>(
     x: &QuantizedRows,
     rows: Range<usize>,
     groups: Range<usize>,
@@ -231,21 +215,22 @@ unsafe fn all_tiles<D: Dot, const T: usize, const AFFINE: bool>(
     out: &Columns<'_>,
 ) {
     let turns = rows.len().div_ceil(D::ROWS);
+    let panel = x.panel_rows(rows.start, rows.len());
     let mut tile = tiles.start;
     while tile < tiles.end {
         let wide = tile + T <= tiles.end;
         for turn in 0..turns {
-            let rows = part(rows.clone(), turn, turns);
+            let turn_rows = part(0..rows.len(), turn, turns);
             // the last turn asks for what comes next, while arithmetic takes its time
-            let next = T * w.tile_len();
-            let ahead = (turn + 1 == turns).then_some(Ahead { codes: next, scales: next });
-            let piece = Piece { row: rows.start, groups: groups.clone(), ahead };
-            // SAFETY: the caller's promise on the instruction set.
+            let ahead = (turn + 1 == turns).then_some(T * w.tile_len());
+            // SAFETY: these rows are the panel's. The caller's promise on the instruction set.
             unsafe {
+                let x = panel.skip(turn_rows.start);
+                let piece = Piece { row: rows.start + turn_rows.start, x, groups: groups.clone(), ahead };
                 if wide {
-                    some_rows::<D, T, AFFINE>(x, rows.len(), piece, w, tile, out);
+                    some_rows::<D, T, SUM, AFFINE>(turn_rows.len(), piece, w, tile, out);
                 } else {
-                    some_rows::<D, 1, AFFINE>(x, rows.len(), piece, w, tile, out);
+                    some_rows::<D, 1, SUM, AFFINE>(turn_rows.len(), piece, w, tile, out);
                 }
             }
         }
@@ -255,8 +240,7 @@ unsafe fn all_tiles<D: Dot, const T: usize, const AFFINE: bool>(
 
 /// Up to [`Dot::ROWS`] rows against `T` tiles from `tile`.
 #[inline(always)]
-unsafe fn some_rows<D: Dot, const T: usize, const AFFINE: bool>(
-    x: &QuantizedRows,
+unsafe fn some_rows<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool>(
     rows: usize,
     piece: Piece,
     w: PackedMatrix<'_>,
@@ -266,69 +250,89 @@ unsafe fn some_rows<D: Dot, const T: usize, const AFFINE: bool>(
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         match rows {
-            1 => block::<D, 1, T, AFFINE>(x, piece, w, tile, out),
-            2 => block::<D, 2, T, AFFINE>(x, piece, w, tile, out),
-            3 => block::<D, 3, T, AFFINE>(x, piece, w, tile, out),
-            4 => block::<D, 4, T, AFFINE>(x, piece, w, tile, out),
-            5 => block::<D, 5, T, AFFINE>(x, piece, w, tile, out),
-            _ if D::ROWS == MAX_ROWS => block::<D, MAX_ROWS, T, AFFINE>(x, piece, w, tile, out),
+            1 => block::<D, 1, T, SUM, AFFINE>(piece, w, tile, out),
+            2 => block::<D, 2, T, SUM, AFFINE>(piece, w, tile, out),
+            3 => block::<D, 3, T, SUM, AFFINE>(piece, w, tile, out),
+            4 => block::<D, 4, T, SUM, AFFINE>(piece, w, tile, out),
+            5 => block::<D, 5, T, SUM, AFFINE>(piece, w, tile, out),
+            _ if D::ROWS == MAX_ROWS => block::<D, MAX_ROWS, T, SUM, AFFINE>(piece, w, tile, out),
             rows => unreachable!("{rows} rows at once"),
         }
     }
 }
 
-/// `M` rows against `T` tiles, over the groups of `piece`.
+/// Outputs of two tiles.
+const TWO_TILES: usize = 2 * TILE;
+
+/// `M` rows against `T` tiles, over the groups of `piece`. Outputs are read and written where they are; those of a last tile
+/// that is not whole pass through memory that is.
 #[inline(always)]
-unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
-    x: &QuantizedRows,
+unsafe fn block<D: Dot, const M: usize, const T: usize, const SUM: usize, const AFFINE: bool>(
     piece: Piece,
     w: PackedMatrix<'_>,
     tile: usize,
     out: &Columns<'_>,
 ) {
+    const { assert!(T * TILE <= TWO_TILES && (SUM == 1 || !AFFINE)) };
     let (lanes, col) = (D::Float::LANES, tile * TILE);
     let (parts, count) = (TILE / lanes, (T * TILE).min(out.n - col));
+    let (is_first, is_whole) = (piece.groups.start == 0, count == T * TILE);
+    let continues = !is_first || out.adds;
     // SAFETY: a tile has codes and scales of every group, a row activations of every group; no other task has these
     // outputs, and `run` returns before `out` is used again. The caller's promise on the instruction set.
     unsafe {
+        let first = piece.row * out.n + col;
+        let outputs = out.out.pointer(first, (M - 1) * out.n + count);
+        let mut bias = out.bias.filter(|_| is_first).map(|bias| bias[col..].as_ptr());
+        let mut edge: [[f32; TWO_TILES]; MAX_ROWS];
+        let mut edge_bias: [f32; TWO_TILES];
+        let (to, stride) = if is_whole {
+            (outputs, out.n)
+        } else {
+            edge = [[0.0; TWO_TILES]; MAX_ROWS];
+            if continues {
+                for i in 0..M {
+                    outputs.add(i * out.n).copy_to_nonoverlapping(edge[i].as_mut_ptr(), count);
+                }
+            }
+            if let Some(bias) = &mut bias {
+                edge_bias = [0.0; TWO_TILES];
+                bias.copy_to_nonoverlapping(edge_bias.as_mut_ptr(), count);
+                *bias = edge_bias.as_ptr();
+            }
+            (edge.as_mut_ptr().cast(), TWO_TILES)
+        };
         let mut sums = [[D::Float::splat_sixteen(0.0); T]; M];
-        let direct = count == T * TILE;
-        let mut whole = [0.0f32; TILE * 2];
-        if piece.groups.start > 0 || out.adds {
+        if continues {
             for i in 0..M {
-                let row = out.of_row(piece.row + i, col, count);
-                let from = if direct {
-                    row.as_ptr()
-                } else {
-                    whole[..count].copy_from_slice(row);
-                    whole.as_ptr()
-                };
                 for t in 0..T {
                     for part in 0..parts {
-                        sums[i][t][part] = D::Float::load(from.add(t * TILE + part * lanes));
+                        sums[i][t][part] = D::Float::load(to.add(i * stride + t * TILE + part * lanes));
                     }
                 }
             }
         }
-        add_groups::<D, M, T, AFFINE>(x, &piece, w, tile, &mut sums);
-        let bias = out.bias.filter(|_| piece.groups.end == x.groups());
-        for i in 0..M {
-            let into = out.of_row(piece.row + i, col, count);
-            let to = if direct { into.as_mut_ptr() } else { whole.as_mut_ptr() };
+        if let Some(bias) = bias {
             for t in 0..T {
                 for part in 0..parts {
-                    let at = t * TILE + part * lanes;
-                    let mut sum = sums[i][t][part];
-                    if let (Some(bias), true) = (bias, direct) {
-                        sum = D::Float::add(sum, D::Float::load(bias.as_ptr().add(col + at)));
+                    let bias = D::Float::load(bias.add(t * TILE + part * lanes));
+                    for i in 0..M {
+                        sums[i][t][part] = D::Float::add(sums[i][t][part], bias);
                     }
-                    D::Float::store(to.add(at), sum);
                 }
             }
-            if !direct {
-                for (at, into) in into.iter_mut().enumerate() {
-                    *into = whole[at] + bias.map_or(0.0, |bias| bias[col + at]);
+        }
+        add_groups::<D, M, T, SUM, AFFINE>(&piece, w, tile, &mut sums);
+        for i in 0..M {
+            for t in 0..T {
+                for part in 0..parts {
+                    D::Float::store(to.add(i * stride + t * TILE + part * lanes), sums[i][t][part]);
                 }
+            }
+        }
+        if !is_whole {
+            for i in 0..M {
+                to.add(i * stride).copy_to_nonoverlapping(outputs.add(i * out.n), count);
             }
         }
     }
@@ -336,17 +340,19 @@ unsafe fn block<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
 
 /// Adds the groups of `piece` to `sums`.
 #[inline(always)]
-unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const AFFINE: bool>(
-    x: &QuantizedRows,
+unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const SUM: usize, const AFFINE: bool>(
     piece: &Piece,
     w: PackedMatrix<'_>,
     tile: usize,
     sums: &mut [[<D::Float as Simd>::Sixteen; T]; M],
 ) {
     let packed = w.packed_type();
-    let tiles: [(&[u8], &[u8]); T] = std::array::from_fn(|t| w.tile(tile + t));
-    let rows = x.panel_rows(piece.row, M);
-    for group in piece.groups.clone() {
+    let mut tiles = [w.tile(tile).as_ptr(); T];
+    for t in 1..T {
+        tiles[t] = w.tile(tile + t).as_ptr();
+    }
+    let rows = piece.x;
+    for group in piece.groups.clone().step_by(SUM) {
         // SAFETY: a tile has codes and scales of every group, rows of a panel have activations of every group. What is asked
         // for may lie anywhere.
         unsafe {
@@ -356,25 +362,22 @@ unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const AFFINE: bool>
             for i in 0..M {
                 // codes are `zero` too large, which divides 128
                 correction[i] = match packed.zero() {
-                    128 => *x_corrections.add(i),
+                    128 => {
+                        let mut sum = 0;
+                        for g in 0..SUM {
+                            sum += *x_corrections.add(g * rows.stride + i);
+                        }
+                        sum
+                    }
                     8 => *x_corrections.add(i) >> 4,
                     _ => 0,
                 };
             }
-            if let Some(ahead) = piece.ahead {
-                for (codes, scales) in tiles {
-                    let next = codes.as_ptr().wrapping_add(group * packed.group_code_bytes() + ahead.codes);
-                    for line in (0..packed.group_code_bytes()).step_by(CACHE_LINE) {
-                        D::Float::prefetch(next.wrapping_add(line));
-                    }
-                    D::Float::prefetch(scales.as_ptr().wrapping_add(packed.scale_at(group) + ahead.scales));
-                }
-            }
-            let products = group_products::<D, M, T>(packed, &tiles, group, rows, &correction);
+            let products =
+                sum_products::<D, M, T, SUM>(packed, &tiles, group, rows, &correction, piece.ahead);
             for t in 0..T {
                 for part in 0..TILE / D::Float::LANES {
-                    let at = tiles[t].1.as_ptr();
-                    let (scale, offset) = group_scales::<D::Float, AFFINE>(packed, at, group, part);
+                    let (scale, offset) = group_scales::<D::Float, AFFINE>(packed, tiles[t], group, part);
                     for i in 0..M {
                         let x_scale = *x_scales.add(i);
                         let product = D::finish(products[i][t], correction[i], part);
@@ -392,38 +395,51 @@ unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const AFFINE: bool>
     }
 }
 
-/// The integer sums of one group.
+/// The integer sums of the `SUM` groups from `first`.
 #[inline(always)]
-unsafe fn group_products<D: Dot, const M: usize, const T: usize>(
+unsafe fn sum_products<D: Dot, const M: usize, const T: usize, const SUM: usize>(
     packed: PackedType,
-    tiles: &[(&[u8], &[u8]); T],
-    group: usize,
+    tiles: &[*const u8; T],
+    first: usize,
     rows: PanelRows,
     correction: &[i32; M],
+    ahead: Option<usize>,
 ) -> [[D::Sums; T]; M] {
-    // SAFETY: `group` is one of the tile's and of the rows'.
+    // SAFETY: these groups are some of the tile's and of the rows'. What is asked for may lie anywhere.
     unsafe {
-        let mut codes = [tiles[0].0.as_ptr(); T];
-        for t in 0..T {
-            codes[t] = tiles[t].0.as_ptr().add(group * packed.group_code_bytes());
-        }
-        let at = group * rows.stride * GROUP;
-        let first: *const u8 = if D::PAIRS { rows.pairs.add(at).cast() } else { rows.codes.add(at).cast() };
-        let mut xs = [first; M];
-        for i in 1..M {
-            xs[i] = first.add(i * D::STEPS * 4);
-        }
-        if let Some(sums) = D::rows(&codes, &xs, correction) {
-            return sums;
-        }
         let mut sums = [[D::start(correction[0]); T]; M];
         for (sums, correction) in sums.iter_mut().zip(correction) {
             *sums = [D::start(*correction); T];
         }
-        // two steps a turn: they read the same bytes, each its half of them
-        for step in (0..D::STEPS).step_by(2) {
-            add_step::<D, M, T>(&mut sums, &codes, step, &xs);
-            add_step::<D, M, T>(&mut sums, &codes, step + 1, &xs);
+        for group in first..first + SUM {
+            let mut codes = [tiles[0]; T];
+            for t in 0..T {
+                codes[t] = tiles[t].add(packed.codes_at(group));
+            }
+            if let Some(ahead) = ahead {
+                // with a segment's last group its scales, too
+                let is_last = (group + 1).is_multiple_of(packed.segment_groups());
+                let scales = if is_last { packed.segment_scale_bytes() } else { 0 };
+                for t in 0..T {
+                    for line in (0..packed.group_code_bytes() + scales).step_by(CACHE_LINE) {
+                        D::Float::prefetch(codes[t].wrapping_add(ahead + line));
+                    }
+                }
+            }
+            let at = group * rows.stride * GROUP;
+            let row: *const u8 = if D::PAIRS { rows.pairs.add(at).cast() } else { rows.codes.add(at).cast() };
+            let mut xs = [row; M];
+            for i in 1..M {
+                xs[i] = row.add(i * D::STEPS * 4);
+            }
+            if D::add_rows(&mut sums, &codes, &xs) {
+                continue;
+            }
+            // two steps a turn: they read the same bytes, each its half of them
+            for step in (0..D::STEPS).step_by(2) {
+                add_step::<D, M, T>(&mut sums, &codes, step, &xs);
+                add_step::<D, M, T>(&mut sums, &codes, step + 1, &xs);
+            }
         }
         sums
     }
@@ -455,13 +471,13 @@ unsafe fn add_step<D: Dot, const M: usize, const T: usize>(
 #[inline(always)]
 unsafe fn group_scales<S: Simd, const AFFINE: bool>(
     packed: PackedType,
-    scales: *const u8,
+    tile: *const u8,
     group: usize,
     part: usize,
 ) -> (S::V, S::V) {
-    // SAFETY: `scales` has those of every group.
+    // SAFETY: a tile has scales of every group.
     unsafe {
-        let at = scales.add(packed.scale_at(group));
+        let at = tile.add(packed.scales_at(group));
         let first = part * S::LANES;
         let half = |at: *const u8| S::load_f16(at.cast::<u16>().add(first));
         let byte = |at: *const u8| S::load_i8(at.cast::<i8>().add(first));
@@ -473,10 +489,11 @@ unsafe fn group_scales<S: Simd, const AFFINE: bool>(
             let scale = half(at);
             return (scale, S::mul(S::mul(scale, byte(at.add(TILE * 2))), minus));
         }
-        let shared = scales.add(super_at(group));
+        let shared = tile.add(packed.segment_scales_at(group));
         let (d, dmin) = (half(shared), half(shared.add(TILE * 2)));
         (S::mul(d, byte(at)), S::mul(S::mul(dmin, byte(at.add(TILE))), minus))
     }
 }
 
 const _: () = assert!(GROUP == 32, "the instruction sets' steps cover 32 inputs");
+const _: () = assert!(CHUNK_GROUPS.is_multiple_of(2 * SPAN_GROUPS), "a chunk is whole sums");

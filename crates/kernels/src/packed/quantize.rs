@@ -1,5 +1,6 @@
 //! From float32 weights to packed ones.
 
+use super::format::SPAN_GROUPS;
 use super::{GROUP, GroupScale, PackedType, TILE, TileMut};
 use half::f16;
 
@@ -10,17 +11,22 @@ const INT4_RANGES: [f32; 7] = [8.0, 7.7, 7.4, 8.3, 8.6, 7.0, 6.6];
 /// weights.
 ///
 /// # Panics
-/// When `packed` has no quantizer ([`PackedType::Int8`] and [`PackedType::Int4`] have), or sizes do not fit.
+/// When `packed` has no quantizer ([`PackedType::Int4Zero`] and [`PackedType::Int4Super`] have none), or sizes do not fit.
 pub fn quantize_outputs(packed: PackedType, weights: &[f32], cols: usize, tile: &mut [u8]) -> (f64, f64) {
     assert!(cols > 0 && weights.len().is_multiple_of(cols) && weights.len() <= TILE * cols);
     let mut tile = TileMut::new(tile, packed, cols);
     let (mut error, mut power) = (0.0f64, 0.0f64);
     for (output, row) in weights.chunks_exact(cols).enumerate() {
+        let mut span_largest = 0.0;
         for (group, values) in row.chunks(GROUP).enumerate() {
             let mut padded = [0.0f32; GROUP];
             padded[..values.len()].copy_from_slice(values);
+            if packed == PackedType::Int8 && group % SPAN_GROUPS == 0 {
+                span_largest = largest(&row[group * GROUP..row.len().min((group + SPAN_GROUPS) * GROUP)]);
+            }
             let (codes, scale) = match packed {
-                PackedType::Int8 => int8(&padded),
+                PackedType::Int8 => int8(&padded, span_largest),
+                PackedType::Int8Fine => int8(&padded, largest(values)),
                 PackedType::Int4 => int4(&padded),
                 other => panic!("{} is only read from files", other.name()),
             };
@@ -39,13 +45,13 @@ pub fn quantize_outputs(packed: PackedType, weights: &[f32], cols: usize, tile: 
     (error, power)
 }
 
-fn largest(values: &[f32; GROUP]) -> f32 {
+fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |a, v| if v.abs() > a { v.abs() } else { a })
 }
 
-/// The largest magnitude becomes 127.
-fn int8(values: &[f32; GROUP]) -> ([u8; GROUP], f16) {
-    let scale = f16::from_f32(largest(values) / 127.0);
+/// The magnitude `largest` becomes 127.
+fn int8(values: &[f32; GROUP], largest: f32) -> ([u8; GROUP], f16) {
+    let scale = f16::from_f32(largest / 127.0);
     let factor = reciprocal(scale);
     let code = |v: f32| ((v * factor).round_ties_even().clamp(-127.0, 127.0) as i32 + 128) as u8;
     (values.map(code), scale)

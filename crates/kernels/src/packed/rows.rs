@@ -1,6 +1,7 @@
 //! Activations of 8 bits.
 
-use super::GROUP;
+use super::format::SPAN_GROUPS;
+use super::{GROUP, SPAN};
 use crate::Pool;
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
@@ -11,8 +12,8 @@ use crate::simd::{Simd, simd_kernel};
 /// group behind it.
 pub(crate) const PANEL_ROWS: usize = 60;
 
-/// Rows `[rows, cols]` with 8-bit codes in -127..=127 and a float32 scale for each group of 32 values, as the products
-/// take them. Columns are padded with zeros to whole groups. Its memory is used again for the next rows.
+/// Rows `[rows, cols]` with 8-bit codes in -127..=127 and a float32 scale for each [`SPAN`] of values, as the products
+/// take them. Columns are padded with zeros to whole spans. Its memory is used again for the next rows.
 ///
 /// Rows lie in panels of [`PANEL_ROWS`], `[panel][group][row]`: rows that are multiplied together lie together, so that one
 /// address leads to all of them.
@@ -24,6 +25,7 @@ pub struct QuantizedRows {
     codes: Vec<i8>,
     /// The same in 16 bits, each four in the order 0, 2, 1, 3, where the products of 8-bit weights want them so.
     pairs: Vec<i16>,
+    /// Of each group, that of its span.
     scales: Vec<f32>,
     /// The sum of a group's codes, times -128: what products with codes that are 128 too large lack.
     corrections: Vec<i32>,
@@ -40,6 +42,28 @@ pub(crate) struct PanelRows {
     pub(crate) stride: usize,
 }
 
+impl PanelRows {
+    /// The rows behind the first `rows`.
+    ///
+    /// # Safety
+    /// There must be as many.
+    #[inline(always)]
+    pub(crate) unsafe fn skip(self, rows: usize) -> PanelRows {
+        // 16-bit codes are not always there
+        let pairs = self.pairs.wrapping_add(rows * GROUP);
+        // SAFETY: the caller's promise.
+        unsafe {
+            PanelRows {
+                codes: self.codes.add(rows * GROUP),
+                pairs,
+                scales: self.scales.add(rows),
+                corrections: self.corrections.add(rows),
+                stride: self.stride,
+            }
+        }
+    }
+}
+
 impl QuantizedRows {
     /// Quantizes `x [rows, cols]`.
     ///
@@ -49,7 +73,7 @@ impl QuantizedRows {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows of {cols}");
         (self.rows, self.cols) = (x.len() / cols, cols);
         let rows = self.rows;
-        let groups = rows * cols.div_ceil(GROUP);
+        let groups = rows * groups_of_row(cols);
         let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
         self.codes.resize(groups * GROUP, 0);
         self.pairs.resize(if with_pairs { self.codes.len() } else { 0 }, 0);
@@ -81,8 +105,9 @@ impl QuantizedRows {
         self.cols
     }
 
-    pub(crate) fn groups(&self) -> usize {
-        self.cols.div_ceil(GROUP)
+    /// Whether there are 16-bit codes.
+    pub(crate) fn has_pairs(&self) -> bool {
+        !self.pairs.is_empty()
     }
 
     /// The `count` rows from `row` on, which are of one panel.
@@ -104,7 +129,13 @@ impl QuantizedRows {
 #[inline(always)]
 fn place(row: usize, rows: usize, cols: usize) -> (usize, usize) {
     let first = row / PANEL_ROWS * PANEL_ROWS;
-    (first * cols.div_ceil(GROUP) + row - first, (rows - first).min(PANEL_ROWS))
+    (first * groups_of_row(cols) + row - first, (rows - first).min(PANEL_ROWS))
+}
+
+/// Groups of a row, with those that fill its last span.
+#[inline(always)]
+fn groups_of_row(cols: usize) -> usize {
+    cols.div_ceil(SPAN) * SPAN_GROUPS
 }
 
 /// Where the groups of all rows go.
@@ -122,77 +153,67 @@ simd_kernel! {
 
 #[inline(always)]
 unsafe fn quantize_row_body<S: Simd>(x: &[f32], first: usize, stride: usize, into: &Destination) {
-    for (group, x) in x.chunks(GROUP).enumerate() {
-        let mut padded = [0.0f32; GROUP];
-        let values = match x.first_chunk::<GROUP>() {
+    for (span, x) in x.chunks(SPAN).enumerate() {
+        let mut padded = [0.0f32; SPAN];
+        let values = match x.first_chunk::<SPAN>() {
             Some(values) => values,
             None => {
                 padded[..x.len()].copy_from_slice(x);
                 &padded
             }
         };
-        let at = first + group * stride;
-        let mut rounded = [0i32; GROUP];
-        // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and `run`
-        // returns before the vectors are used again.
-        let (correction, codes) = unsafe {
-            into.scales.part(at, 1)[0] = quantize_group::<S>(values, &mut rounded);
-            (into.corrections.part(at, 1), into.codes.part(at * GROUP, GROUP))
-        };
-        let mut sum = 0;
-        for (code, rounded) in codes.iter_mut().zip(rounded) {
-            *code = rounded as i8;
-            sum += rounded;
-        }
-        correction[0] = -128 * sum;
-        if let Some(pairs) = &into.pairs {
-            // SAFETY: as above.
-            let pairs = unsafe { pairs.part(at * GROUP, GROUP) };
-            for (pairs, four) in pairs.chunks_exact_mut(4).zip(rounded.chunks_exact(4)) {
-                (pairs[0], pairs[1]) = (four[0] as i16, four[2] as i16);
-                (pairs[2], pairs[3]) = (four[1] as i16, four[3] as i16);
+        // SAFETY: the caller's promise on the instruction set.
+        let (factor, scale) = unsafe { span_scale::<S>(values) };
+        for (i, values) in values.chunks_exact(GROUP).enumerate() {
+            let at = first + (span * SPAN_GROUPS + i) * stride;
+            // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and
+            // `run` returns before the vectors are used again.
+            let (correction, codes) = unsafe {
+                into.scales.part(at, 1)[0] = scale;
+                let codes = into.codes.part(at * GROUP, GROUP);
+                for lane in (0..GROUP).step_by(S::LANES) {
+                    let v = S::mul(S::load(values.as_ptr().add(lane)), S::splat(factor));
+                    S::store_i8(codes.as_mut_ptr().add(lane), v);
+                }
+                (into.corrections.part(at, 1), codes)
+            };
+            correction[0] = -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+            if let Some(pairs) = &into.pairs {
+                // SAFETY: as above.
+                let pairs = unsafe { pairs.part(at * GROUP, GROUP) };
+                for (pairs, four) in pairs.chunks_exact_mut(4).zip(codes.chunks_exact(4)) {
+                    (pairs[0], pairs[1]) = (four[0].into(), four[2].into());
+                    (pairs[2], pairs[3]) = (four[1].into(), four[3].into());
+                }
             }
         }
     }
 }
 
-/// Codes of a group, and its scale: the largest magnitude is 127. A group with a value that is no number has a scale
-/// that is none, so that it is not lost.
+/// What values of a span are multiplied with to be codes, whose largest magnitude is 127, and back. A span with a value that
+/// is no number has a scale that is none, so that it is not lost.
 #[inline(always)]
-unsafe fn quantize_group<S: Simd>(x: &[f32; GROUP], codes: &mut [i32; GROUP]) -> f32 {
-    let mut lanes = [0.0f32; crate::simd::MAX_LANES];
-    // SAFETY: all pointers are to whole vectors within the arrays.
+unsafe fn span_scale<S: Simd>(x: &[f32; SPAN]) -> (f32, f32) {
+    // SAFETY: all pointers are to whole vectors within the array.
     let (largest, broken) = unsafe {
         let (mut largest, mut broken) = (S::splat(0.0), S::splat(0.0));
-        for i in (0..GROUP).step_by(S::LANES) {
+        for i in (0..SPAN).step_by(S::LANES) {
             let v = S::load(x.as_ptr().add(i));
             largest = S::max(largest, S::max(v, S::mul(v, S::splat(-1.0))));
             broken = S::fma(v, S::splat(0.0), broken);
         }
-        S::store(lanes.as_mut_ptr(), largest);
-        (lanes[..S::LANES].iter().fold(0.0f32, |a, &b| a.max(b)), S::sum(broken))
+        (S::largest(largest), S::sum(broken))
     };
-    if broken != 0.0 || largest < SMALLEST {
-        codes.fill(0);
-        return broken;
+    if broken != 0.0 {
+        return (0.0, broken);
     }
-    let mut scaled = [0.0f32; GROUP];
-    // SAFETY: as above.
-    unsafe {
-        let factor = S::splat(127.0 / largest);
-        for i in (0..GROUP).step_by(S::LANES) {
-            let v = S::mul(S::load(x.as_ptr().add(i)), factor);
-            S::store(scaled.as_mut_ptr().add(i), S::round(v));
-        }
-        for (code, v) in codes.iter_mut().zip(scaled) {
-            // SAFETY: finite, and at most 127 in magnitude but for rounding.
-            *code = v.to_int_unchecked::<i32>();
-        }
+    if largest < SMALLEST {
+        return (0.0, 0.0);
     }
-    largest / 127.0
+    (127.0 / largest, largest / 127.0)
 }
 
-/// Groups below this are all zero: the reciprocal of their scale would overflow.
+/// Spans below this are all zero: the reciprocal of their scale would overflow.
 const SMALLEST: f32 = 1e-30;
 
 const _: () = assert!(GROUP.is_multiple_of(crate::simd::MAX_LANES));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Last bytes of the file; the digit changes with the layout.
-const MAGIC: &[u8; 8] = b"WENPACK1";
+const MAGIC: &[u8; 8] = b"WENPACK2";
 /// The record's length and digest, and the magic number.
 const FOOTER_BYTES: usize = 8 + 32 + 8;
 /// Bytes of a record: some 100 for each matrix.
@@ -57,7 +57,8 @@ impl Header {
     }
 
     fn data_bytes(&self) -> usize {
-        self.matrices.iter().map(|m| m.range().end).max().unwrap_or(0)
+        // what is no range lies nowhere, and fits nowhere
+        self.matrices.iter().map(|m| m.start.saturating_add(m.bytes)).max().unwrap_or(0)
     }
 
     /// Whether the matrices have these shapes and lie within `data` bytes.

@@ -61,17 +61,16 @@ impl<const WIDE: bool, const BY: u8> Dot for NeonDot<WIDE, BY> {
     /// Eight inputs of two outputs, as `smmla` takes them, are two steps zipped. A single row waits for memory, and
     /// zipping would not help it.
     #[inline(always)]
-    unsafe fn rows<const M: usize, const T: usize>(
+    unsafe fn add_rows<const M: usize, const T: usize>(
+        sums: &mut [[Self::Sums; T]; M],
         codes: &[*const u8; T],
         xs: &[*const u8; M],
-        correction: &[i32; M],
-    ) -> Option<[[Self::Sums; T]; M]> {
+    ) -> bool {
         if BY != SMMLA || M == 1 {
-            return None;
+            return false;
         }
         unsafe {
-            let mut sums: [[Self::Sums; T]; M] = std::array::from_fn(|i| [Self::start(correction[i]); T]);
-            exchange_halves(&mut sums);
+            exchange_halves(sums);
             for step in (0..Self::STEPS).step_by(2) {
                 for t in 0..T {
                     let (even, odd) = (Self::load(codes[t], step), Self::load(codes[t], step + 1));
@@ -90,8 +89,8 @@ impl<const WIDE: bool, const BY: u8> Dot for NeonDot<WIDE, BY> {
                     }
                 }
             }
-            exchange_halves(&mut sums);
-            Some(sums)
+            exchange_halves(sums);
+            true
         }
     }
 }
