@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -22,8 +22,8 @@ pub struct Pool {
 struct Shared {
     /// Grows by one for each loop; workers watch it.
     epoch: AtomicUsize,
-    /// Index of the next task that nobody took.
-    next: AtomicUsize,
+    /// What each thread has not begun of its own tasks; the caller's come first.
+    shares: Box<[Share]>,
     /// Workers that have not finished the current loop.
     busy: AtomicUsize,
     state: Mutex<State>,
@@ -34,13 +34,35 @@ struct Shared {
 struct State {
     job: Option<Job>,
     panic: Option<Box<dyn Any + Send>>,
+    /// Workers that wait for `wake`.
+    asleep: usize,
     closed: bool,
+}
+
+/// Tasks `start .. end` that nobody has taken, as `end << 32 | start`. In a cache line of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Share(AtomicU64);
+
+impl Share {
+    fn set(&self, start: usize, end: usize) {
+        self.0.store((end as u64) << 32 | start as u64, Ordering::Relaxed);
+    }
+
+    /// Takes the first task, or the last.
+    fn take(&self, first: bool) -> Option<usize> {
+        let less = |share: u64| {
+            let (start, end) = (share & 0xffff_ffff, share >> 32);
+            (start < end).then(|| if first { share + 1 } else { share - (1 << 32) })
+        };
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
+        Some(if first { before & 0xffff_ffff } else { (before >> 32) - 1 } as usize)
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize) + Sync),
-    tasks: usize,
 }
 
 // SAFETY: the pointer is to a `Sync` closure, and `run` keeps it alive until no worker uses it.
@@ -51,7 +73,7 @@ impl Pool {
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
             epoch: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            shares: (0..threads.max(1)).map(|_| Share::default()).collect(),
             busy: AtomicUsize::new(0),
             state: Mutex::default(),
             wake: Condvar::new(),
@@ -59,7 +81,7 @@ impl Pool {
         let workers = (1..threads)
             .filter_map(|i| {
                 let shared = Arc::clone(&shared);
-                let work = move || shared.work();
+                let work = move || shared.work(i);
                 // a machine that has no thread left still computes, on fewer
                 std::thread::Builder::new().name(format!("kernels-{i}")).spawn(work).ok()
             })
@@ -78,33 +100,39 @@ impl Pool {
     }
 
     /// Calls `task(i)` once for each `i < tasks`, on all threads, and returns when all are done. Which
-    /// thread runs which task is unspecified, so a task must own what it writes.
+    /// thread runs which task is unspecified, so a task must own what it writes. Each begins with a range of its own, the
+    /// same whenever there are as many, so that it mostly finds in its cache what it wrote in the loop before; who is done
+    /// helps the others from their end.
     ///
     /// # Panics
-    /// With the task's own panic, after all threads have stopped. The pool remains usable.
+    /// With the task's own panic, after all threads have stopped; the pool remains usable. With 2^32 tasks or more.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let alone = self.workers.is_empty() || tasks <= 1;
         let team = if alone { None } else { self.team.try_lock().ok() };
         let Some(_team) = team else {
             return (0..tasks).for_each(task);
         };
+        assert!(u32::try_from(tasks).is_ok(), "{tasks} tasks");
         let shared = &*self.shared;
-        {
+        let asleep = {
             // SAFETY: only the lifetime changes. No worker touches the closure after `busy` is 0, and this
             // function does not return or unwind before that.
             let task = unsafe {
                 std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(task)
             };
             let mut state = shared.lock();
-            state.job = Some(Job { task, tasks });
-            shared.next.store(0, Ordering::Relaxed);
+            state.job = Some(Job { task });
+            shared.share_out(tasks);
             shared.busy.store(self.workers.len(), Ordering::Relaxed);
             shared.epoch.fetch_add(1, Ordering::Release);
+            state.asleep
+        };
+        if asleep > 0 {
+            shared.wake.notify_all();
         }
-        shared.wake.notify_all();
-        let own = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(tasks, task)));
+        let own = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(0, task)));
         if own.is_err() {
-            shared.next.store(tasks, Ordering::Relaxed);
+            shared.share_out(0);
         }
         let mut spins = 0;
         while shared.busy.load(Ordering::Acquire) > 0 {
@@ -127,23 +155,34 @@ impl Shared {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn take_tasks(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= tasks {
-                return;
-            }
-            task(i);
+    /// Gives each thread a range of as many tasks.
+    fn share_out(&self, tasks: usize) {
+        let threads = self.shares.len();
+        for (i, share) in self.shares.iter().enumerate() {
+            share.set(tasks * i / threads, tasks * (i + 1) / threads);
         }
     }
 
-    fn work(&self) {
+    /// Runs the tasks of thread `own`, and then others' as long as there are any.
+    fn take_tasks(&self, own: usize, task: &(dyn Fn(usize) + Sync)) {
+        while let Some(i) = self.shares[own].take(true) {
+            task(i);
+        }
+        let threads = self.shares.len();
+        for other in 1..threads {
+            while let Some(i) = self.shares[(own + other) % threads].take(false) {
+                task(i);
+            }
+        }
+    }
+
+    fn work(&self, own: usize) {
         let mut seen = 0;
         while let Some(job) = self.next_job(&mut seen) {
             // SAFETY: `run` waits for `busy` to reach 0 before the closure's lifetime ends.
             let task = unsafe { &*job.task };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_tasks(job.tasks, task))) {
-                self.next.store(job.tasks, Ordering::Relaxed);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_tasks(own, task))) {
+                self.share_out(0);
                 self.lock().panic.get_or_insert(panic);
             }
             self.busy.fetch_sub(1, Ordering::Release);
@@ -166,7 +205,9 @@ impl Shared {
                 *seen = epoch;
                 return state.job;
             }
+            state.asleep += 1;
             state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+            state.asleep -= 1;
         }
     }
 }
@@ -207,7 +248,7 @@ impl<T> Parts<T> {
     /// The first of the elements `start .. start + len`.
     ///
     /// # Safety
-    /// As for [`Self::part`], as far as it is used.
+    /// Only those of them may be used that no other task uses, while the slice that this was made of lives.
     pub(crate) unsafe fn pointer(&self, start: usize, len: usize) -> *mut T {
         assert!(start + len <= self.1);
         // SAFETY: in bounds by the assertion.
