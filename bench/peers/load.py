@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from peers.client import Answer, complete, prompt
 from peers.process import Failed, Server
 
-CHAT_SEED, PREFIX_SEED, OVERLOAD_SEED, WARM_UP_SEED = 1_000, 2_000, 3_000, 4_000
+CHAT_SEED, PREFIX_SEED, OVERLOAD_SEED, WARM_UP_SEED, FILL_SEED = 1_000, 2_000, 3_000, 4_000, 5_000
 SUFFIX_TOKENS = 16  # what follows a repeated prefix
 OVERLOAD = 10  # times the capacity
+MOST_FILLS = 5
+SETTLED = 1.002  # growth of memory by a load that found all of it used before
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ def chats(server: Server, shape: Chats) -> dict[str, float]:
     }
 
 
-async def together(server: Server, shape: Chats) -> tuple[list[Answer], float]:
+async def together(server: Server, shape: Chats, seed: int = CHAT_SEED) -> tuple[list[Answer], float]:
     started = time.perf_counter()
-    prompts = [prompt(CHAT_SEED + chat, shape.prompt_tokens) for chat in range(shape.count)]
+    prompts = [prompt(seed + chat, shape.prompt_tokens) for chat in range(shape.count)]
     answers = await asyncio.gather(*(complete(server.port, each, shape.answer_tokens) for each in prompts))
     seconds = time.perf_counter() - started
     if refused := [answer.status for answer in answers if answer.status != 200]:
@@ -74,9 +76,9 @@ def repeated_prefix(server: Server, tokens: int, round_number: int) -> dict[str,
 def overload(server: Server, shape: Chats, room: int, seconds: float) -> dict[str, float]:
     """Requests that come at ten times the rate at which the server completes `shape` when it is just full.
 
-    Sequences have room for `room` tokens, all of which are used once before memory is read: later it may not grow.
+    Sequences have room for `room` tokens. All of the cache is used before memory is read: later it may not grow.
     """
-    asyncio.run(together(server, Chats(shape.count, room - shape.answer_tokens, shape.answer_tokens)))
+    use_all(server, Chats(shape.count, room - shape.answer_tokens, shape.answer_tokens))
     peak = chats(server, shape)["tokens_per_second"]
     before = server.resident_bytes()
     answers, elapsed = asyncio.run(arrive(server, shape, OVERLOAD * peak / shape.answer_tokens, seconds))
@@ -97,6 +99,15 @@ def overload(server: Server, shape: Chats, room: int, seconds: float) -> dict[st
         "resident_bytes_before": before,
         "resident_bytes_after": server.resident_bytes(),
     }
+
+
+def use_all(server: Server, shape: Chats) -> None:
+    """Chats that fill the cache, again and again with others, until the server's memory has stopped growing."""
+    for turn in range(MOST_FILLS):
+        before = server.resident_bytes()
+        asyncio.run(together(server, shape, FILL_SEED + turn * shape.count))
+        if server.resident_bytes() <= before * SETTLED:
+            return
 
 
 async def arrive(server: Server, shape: Chats, per_second: float, seconds: float) -> tuple[list[Answer], float]:
