@@ -27,7 +27,7 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "models/wen-nano")]
         model: PathBuf,
         /// Tokens to train on, about
-        #[arg(long, value_name = "N", default_value_t = 18_000_000, value_parser = clap::value_parser!(u64).range(1..1_000_000_000))]
+        #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..1_000_000_000))]
         tokens: u64,
         /// Of everything
         #[arg(long, value_name = "N", default_value_t = 1)]
