@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# bytes that Wen reads of a weight: int8 has a float16 scale for 128 of them, int4 for 32, as Q4_0 has
+# bytes that Wen reads of a weight: int8 has a float16 scale for 128 of them, padded to whole cache lines; int4 for 32, as Q4_0 has
 BYTES_PER_WEIGHT = {"int8": 8.25 / 8, "int4": 4.5 / 8, "none": 2.0}
 BYTES_PER_CACHED_VALUE = 2  # BF16
 

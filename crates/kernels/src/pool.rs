@@ -107,12 +107,13 @@ impl Pool {
     /// # Panics
     /// With the task's own panic, after all threads have stopped; the pool remains usable. With 2^32 tasks or more.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        // before the team is taken, which a panic would leave poisoned
+        assert!(u32::try_from(tasks).is_ok(), "{tasks} tasks");
         let alone = self.workers.is_empty() || tasks <= 1;
         let team = if alone { None } else { self.team.try_lock().ok() };
         let Some(_team) = team else {
             return (0..tasks).for_each(task);
         };
-        assert!(u32::try_from(tasks).is_ok(), "{tasks} tasks");
         let shared = &*self.shared;
         let asleep = {
             // SAFETY: only the lifetime changes. No worker touches the closure after `busy` is 0, and this

@@ -65,22 +65,20 @@ pub(crate) trait Simd: Copy {
     /// The largest lane, of numbers.
     #[inline(always)]
     unsafe fn largest(v: Self::V) -> f32 {
-        let mut lanes = [0.0f32; MAX_LANES];
-        // SAFETY: LANES <= MAX_LANES.
-        unsafe { Self::store(lanes.as_mut_ptr(), v) };
-        let mut n = Self::LANES;
-        while n > 1 {
-            n /= 2;
-            for i in 0..n {
-                lanes[i] = if lanes[i] > lanes[i + n] { lanes[i] } else { lanes[i + n] };
-            }
-        }
-        lanes[0]
+        // SAFETY: the caller's promise.
+        unsafe { Self::fold(v, |a, b| if a > b { a } else { b }) }
     }
 
     /// The lanes' sum, folded in halves.
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { Self::fold(v, |a, b| a + b) }
+    }
+
+    /// One value of all lanes, of which the halves are combined until one is left.
+    #[inline(always)]
+    unsafe fn fold(v: Self::V, combine: impl Fn(f32, f32) -> f32) -> f32 {
         let mut lanes = [0.0f32; MAX_LANES];
         // SAFETY: LANES <= MAX_LANES.
         unsafe { Self::store(lanes.as_mut_ptr(), v) };
@@ -88,7 +86,7 @@ pub(crate) trait Simd: Copy {
         while n > 1 {
             n /= 2;
             for i in 0..n {
-                lanes[i] += lanes[i + n];
+                lanes[i] = combine(lanes[i], lanes[i + n]);
             }
         }
         lanes[0]
