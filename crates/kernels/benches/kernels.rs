@@ -17,8 +17,8 @@ const TURN_BYTES: usize = 256 << 20;
 
 /// `[outputs, inputs]`: the vocabulary, and two matrices of a layer.
 const SHAPES: [(usize, usize); 3] = [(151_936, 1024), (3072, 1024), (1024, 3072)];
-/// Rows: an answer, some answers, a prompt.
-const ROWS: [usize; 3] = [1, 8, 512];
+/// Rows: an answer, some answers, many, a prompt.
+const ROWS: [usize; 4] = [1, 8, 16, 512];
 
 /// The machine, and what each measurement is a share of.
 struct Bench<'a> {

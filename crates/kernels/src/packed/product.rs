@@ -169,7 +169,8 @@ unsafe fn rows_body<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool
             // one stream of memory, not `T`
             for tile in start..end {
                 let x = x.panel_rows(0, 1);
-                let piece = Piece { row: 0, x, groups: 0..w.groups(), ahead: Some(AHEAD_BYTES) };
+                let ahead = Ahead { bytes: AHEAD_BYTES as isize, first: 0, step: 1 };
+                let piece = Piece { row: 0, x, groups: 0..w.groups(), ahead };
                 block::<D, 1, 1, SUM, AFFINE>(piece, w, tile, out);
             }
             return;
@@ -200,8 +201,16 @@ struct Piece {
     x: PanelRows,
     /// Its groups. Sums begin with what is among the outputs; with the first group only if they are to be added to.
     groups: Range<usize>,
-    /// Bytes from what is computed to what is asked for meanwhile.
-    ahead: Option<usize>,
+    ahead: Ahead,
+}
+
+/// What is asked for while a group is computed: of the cache lines so many bytes from it the `first`, and every one `step` lines
+/// further. Turns share them, so that memory is as busy in each of them.
+#[derive(Clone, Copy)]
+struct Ahead {
+    bytes: isize,
+    first: usize,
+    step: usize,
 }
 
 /// Some rows of a panel and some groups against all `tiles`, `T` at a time.
@@ -219,10 +228,20 @@ unsafe fn all_tiles<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool
     let mut tile = tiles.start;
     while tile < tiles.end {
         let wide = tile + T <= tiles.end;
+        let next = tile + if wide { T } else { 1 };
+        // the next tiles' same groups, and after the last tiles the first ones' next groups, or the next task's first
+        let bytes = if next < tiles.end {
+            ((next - tile) * w.tile_len()) as isize
+        } else {
+            let (to, group) =
+                if groups.end < w.groups() { (tiles.start, groups.end) } else { (tiles.end, 0) };
+            let place =
+                |tile: usize, group: usize| (tile * w.tile_len() + w.packed_type().codes_at(group)) as isize;
+            place(to, group) - place(tile, groups.start)
+        };
         for turn in 0..turns {
             let turn_rows = part(0..rows.len(), turn, turns);
-            // the last turn asks for what comes next, while arithmetic takes its time
-            let ahead = (turn + 1 == turns).then_some(T * w.tile_len());
+            let ahead = Ahead { bytes, first: turn, step: turns };
             // SAFETY: these rows are the panel's. The caller's promise on the instruction set.
             unsafe {
                 let x = panel.skip(turn_rows.start);
@@ -234,7 +253,7 @@ unsafe fn all_tiles<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool
                 }
             }
         }
-        tile += if wide { T } else { 1 };
+        tile = next;
     }
 }
 
@@ -403,7 +422,7 @@ unsafe fn sum_products<D: Dot, const M: usize, const T: usize, const SUM: usize>
     first: usize,
     rows: PanelRows,
     correction: &[i32; M],
-    ahead: Option<usize>,
+    ahead: Ahead,
 ) -> [[D::Sums; T]; M] {
     // SAFETY: these groups are some of the tile's and of the rows'. What is asked for may lie anywhere.
     unsafe {
@@ -416,15 +435,17 @@ unsafe fn sum_products<D: Dot, const M: usize, const T: usize, const SUM: usize>
             for t in 0..T {
                 codes[t] = tiles[t].add(packed.codes_at(group));
             }
-            if let Some(ahead) = ahead {
-                // with a segment's last group its scales, too
-                let is_last = (group + 1).is_multiple_of(packed.segment_groups());
-                let scales = if is_last { packed.segment_scale_bytes() } else { 0 };
+            // with a segment's last group its scales, too
+            let is_last = (group + 1).is_multiple_of(packed.segment_groups());
+            let scales = if is_last { packed.segment_scale_bytes() } else { 0 };
+            let lines = (packed.group_code_bytes() + scales) / CACHE_LINE;
+            // `step_by` would divide
+            let mut line = ahead.first;
+            while line < lines {
                 for t in 0..T {
-                    for line in (0..packed.group_code_bytes() + scales).step_by(CACHE_LINE) {
-                        D::Float::prefetch(codes[t].wrapping_add(ahead + line));
-                    }
+                    D::Float::prefetch(codes[t].wrapping_offset(ahead.bytes + (line * CACHE_LINE) as isize));
                 }
+                line += ahead.step;
             }
             let at = group * rows.stride * GROUP;
             let row: *const u8 = if D::PAIRS { rows.pairs.add(at).cast() } else { rows.codes.add(at).cast() };
