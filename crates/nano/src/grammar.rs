@@ -2,9 +2,9 @@
 //!
 //! A template has alternatives, `<like|such as> these`, and slots, `{name}`. With its alternatives chosen it is a form. The
 //! forms of a list of templates are split by their hashes, and a fifth is held out of training: it is what evaluation uses, and
-//! nothing else. A held-out form with an alternative that no learned one has is not asked either, as long as its list has
-//! others: what is asked is put together from alternatives that are known, and is new as a sentence. Entities (people, brands,
-//! whole things to do) are held out one by one, by their hashes.
+//! nothing else. A held-out form with a word that no learned one has is not asked either, as long as its list has others: what is
+//! asked is put together from words that are known, and is new as a sentence. Entities (people, brands, whole things to do) are
+//! held out one by one, by their hashes.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -72,54 +72,53 @@ impl Forms {
     }
 }
 
-/// A template with its alternatives chosen.
-struct Form {
-    text: String,
-    /// What was chosen.
-    options: Vec<&'static str>,
-}
-
-fn split(templates: &[&'static str]) -> SplitForms {
-    let mut forms: Vec<Form> = templates.iter().flat_map(|template| forms(template)).collect();
-    forms.sort_by_key(|form| hash(&form.text));
-    forms.dedup_by(|a, b| a.text == b.text);
+fn split(templates: &[&str]) -> SplitForms {
+    let mut forms: Vec<String> = templates.iter().flat_map(|template| forms(template)).collect();
+    forms.sort_by_key(|form| hash(form));
+    forms.dedup();
     // by the form alone, so that one that stands in two lists is in the same split in both
-    let (mut held_out, train): (Vec<Form>, Vec<Form>) =
-        forms.into_iter().partition(|form| hash(&form.text).is_multiple_of(HELD_OUT_FORMS));
-    let words: HashSet<&str> = train.iter().flat_map(|form| form.options.iter().copied()).collect();
-    let is_known = |form: &Form| form.options.iter().all(|option| words.contains(option));
+    let (mut held_out, mut train): (Vec<String>, Vec<String>) =
+        forms.into_iter().partition(|form| hash(form).is_multiple_of(HELD_OUT_FORMS));
+    let known: HashSet<String> = train.iter().flat_map(|form| words(form)).collect();
+    let is_known = |form: &String| words(form).is_subset(&known);
     // a list that has only such forms to ask keeps them
     if held_out.iter().any(is_known) {
         held_out.retain(is_known);
     }
-    let texts = |forms: Vec<Form>| forms.into_iter().map(|form| Rc::from(form.text)).collect();
-    let (mut held_out, mut train): (Vec<Rc<str>>, Vec<Rc<str>>) = (texts(held_out), texts(train));
     if held_out.is_empty() {
         held_out.push(train.remove(0));
     }
     if train.is_empty() {
         train.extend(held_out.pop());
     }
-    SplitForms { train, held_out }
+    let shared = |forms: Vec<String>| forms.into_iter().map(Rc::from).collect();
+    SplitForms { train: shared(train), held_out: shared(held_out) }
+}
+
+/// The words of a form, without its slots: runs of ASCII letters, and other letters one by one, each a Chinese character.
+fn words(form: &str) -> HashSet<String> {
+    let texts = form.split('{').enumerate().map(|(at, part)| match at {
+        0 => part,
+        _ => part.split_once('}').map_or("", |(_, text)| text),
+    });
+    let mut words = HashSet::new();
+    for text in texts {
+        let ascii = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+        words.extend(ascii.map(str::to_ascii_lowercase));
+        words.extend(text.chars().filter(|c| !c.is_ascii() && c.is_alphabetic()).map(String::from));
+    }
+    words
 }
 
 /// All forms of a template.
-fn forms(template: &'static str) -> Vec<Form> {
+fn forms(template: &str) -> Vec<String> {
     let Some(start) = template.find('<') else {
-        return vec![Form { text: template.to_owned(), options: Vec::new() }];
+        return vec![template.to_owned()];
     };
     let end = start + template[start..].find('>').unwrap_or_else(|| panic!("no > in {template}"));
     let rests = forms(&template[end + 1..]);
     let (head, options) = (&template[..start], template[start + 1..end].split('|'));
-    options
-        .flat_map(|option| {
-            rests.iter().map(move |rest| {
-                let mut options = rest.options.clone();
-                options.push(option);
-                Form { text: format!("{head}{option}{}", rest.text), options }
-            })
-        })
-        .collect()
+    options.flat_map(|option| rests.iter().map(move |rest| format!("{head}{option}{rest}"))).collect()
 }
 
 /// Writes one example: all its choices come from one seed and one split.
@@ -326,6 +325,28 @@ mod tests {
         // what stands in one held-out form alone is left out
         let left_out = words.iter().find(|word| !has(&parts.train, word) && !has(&parts.held_out, word));
         assert!(left_out.is_some(), "{:?} {:?}", parts.train, parts.held_out);
+    }
+
+    #[test]
+    fn fixed_words_are_known_as_well() {
+        let templates: &[&str] = &[
+            "How heavy {x}?",
+            "How tall is {x}?",
+            "How wide is {x}?",
+            "Is {x} <old|new|big|low|far|near>?",
+            "<old|new|big|low|far|near> {x}!",
+            "{x}重吗？",
+            "{x}高吗？",
+            "{x}远吗？",
+            "{x}近吗？",
+        ];
+        let parts = split(templates);
+        let all = |of: &[Rc<str>]| of.iter().flat_map(|form| words(form)).collect::<HashSet<String>>();
+        let unknown: Vec<String> = all(&parts.held_out).difference(&all(&parts.train)).cloned().collect();
+        assert!(unknown.is_empty() && !parts.held_out.is_empty(), "{unknown:?}");
+        let left_out = ["heavy", "tall", "wide", "重", "高", "远", "近"].map(String::from);
+        assert!(left_out.iter().any(|word| !all(&parts.train).contains(word)), "{:?}", parts.train);
+        assert_eq!(words("How 2 {how_many}, 多{x}重？"), ["how", "多", "重"].map(String::from).into());
     }
 
     #[test]
