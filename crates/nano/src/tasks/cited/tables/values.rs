@@ -18,7 +18,7 @@ pub(super) fn year(w: &mut Writer) -> String {
     w.language().pick(format!("{n}年"), n.to_string())
 }
 
-pub(super) fn phone(w: &mut Writer) -> String {
+fn phone(w: &mut Writer) -> String {
     format!("{}-{:04}", w.number(200, 999), w.number(0, 9999))
 }
 
@@ -96,7 +96,7 @@ pub(super) const PHONE: Attribute = Attribute {
     ask_en: &[
         "<What is the |><phone|telephone> number of {x}?",
         "<Tell me|Please tell me> the <phone|telephone> number of {x}.",
-        "How <can|do> I <call|phone|ring> {x}",
+        "How <can|do> I <call|phone|ring> {x}?",
         "How <can|do> I reach {x} by <phone|telephone>?",
         "<Which|What> number <reaches|do I dial for|do I call for|do I ring for> {x}?",
         "<Which|What> number do I <dial|call|ring> to reach {x}?",
