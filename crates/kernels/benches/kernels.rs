@@ -128,7 +128,7 @@ impl Bench<'_> {
             let blocks = (past + len) / layout.block_tokens;
             let bytes = blocks * layout.block_bytes();
             let copies = (TURN_BYTES / (2 * bytes)).max(1);
-            let cache = vec![0x11u8; bytes * copies];
+            let (keys, values) = (vec![0x11u8; bytes * copies], vec![0x11u8; bytes * copies]);
             let (q, mut out, mut turn) = (vec![0.01f32; len * 2048], vec![0.0; len * 2048], 0);
             let work = match len {
                 1 => Work::Read(2.0 * bytes as f64),
@@ -138,7 +138,7 @@ impl Bench<'_> {
                 turn = (turn + 1) % copies;
                 let blocks: Vec<u32> = (0..blocks as u32).map(|b| b + (turn * blocks) as u32).collect();
                 let seqs = [SequenceRows { start: 0, len, past, blocks: &blocks }];
-                paged_attention(pool, &q, &cache, &cache, layout, shape, &seqs, &mut out);
+                paged_attention(pool, &q, &keys, &values, layout, shape, &seqs, &mut out);
             });
         }
     }

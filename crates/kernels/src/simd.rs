@@ -47,7 +47,9 @@ pub(crate) trait Simd: Copy {
     /// Values in -127..=127, rounded as [`Self::round`] does; of what is no number, anything.
     unsafe fn store_i8(p: *mut i8, v: Self::V);
 
-    /// Asks for a cache line, which may lie anywhere.
+    /// Asks for a cache line, which may lie anywhere, into the second-level cache. One that is asked for into the first takes
+    /// one of the few places in which loads wait for memory: on Zen 4 int8 products of 8 rows took 1.5 times as long, attention
+    /// of single rows 1.4 times.
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}
 
@@ -216,7 +218,7 @@ pub(crate) mod x86 {
 
         #[inline(always)]
         unsafe fn prefetch(p: *const u8) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
@@ -326,7 +328,7 @@ pub(crate) mod x86 {
 
         #[inline(always)]
         unsafe fn prefetch(p: *const u8) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m512 {
