@@ -23,7 +23,7 @@ class Wen:
     threads: int
 
     def probe(self) -> dict[str, float]:
-        """The machine's limits: `int8_gops`, `f32_gflops`, `read_gbs`."""
+        """The machine's limits: `int8_gops`, `f32_gflops`, `bf16_gflops`, `read_gbs`."""
         return json.loads(run([self.binary, "bench", "--probe", "--json", "--threads", str(self.threads)]))
 
     def prefill(self, quantize: str, prompt: int) -> float:

@@ -31,6 +31,7 @@ struct Bench<'a> {
 enum Work {
     Int8(f64),
     Float(f64),
+    Bf16(f64),
     Read(f64),
 }
 
@@ -53,6 +54,7 @@ impl Bench<'_> {
         let (done, limit, unit) = match work {
             Work::Int8(operations) => (operations, self.limits.int8_gops, "billion integer operations/s"),
             Work::Float(operations) => (operations, self.limits.f32_gflops, "billion float operations/s"),
+            Work::Bf16(operations) => (operations, self.limits.bf16_gflops, "billion BF16 operations/s"),
             Work::Read(bytes) => (bytes, self.limits.read_gbs, "GB/s"),
         };
         let rate = done * calls as f64 / seconds / 1e9;
@@ -100,6 +102,7 @@ impl Bench<'_> {
                 let (x, mut out, mut turn) = (vec![0.01f32; m * k], vec![0.0; m * n], 0);
                 let work = match m {
                     1 => Work::Read(bytes as f64),
+                    _ if dtype == DType::BF16 => Work::Bf16((2 * m * n * k) as f64),
                     _ => Work::Float((2 * m * n * k) as f64),
                 };
                 self.measure(&format!("{} [{n}, {k}] of {m}", dtype.name()), work, |pool| {
@@ -148,11 +151,12 @@ fn all(criterion: &mut Criterion) {
     let pool = Pool::new(Pool::default_threads());
     let limits = limits(&pool);
     println!(
-        "limits of {} threads with {}: {:.0} billion 8-bit integer operations/s, {:.0} of float32, {:.1} GB/s read\n",
+        "limits of {} threads with {}: {:.0} billion 8-bit integer operations/s, {:.0} of float32, {:.0} of BF16, {:.1} GB/s read\n",
         pool.threads(),
         kernels::isa::current().name(),
         limits.int8_gops,
         limits.f32_gflops,
+        limits.bf16_gflops,
         limits.read_gbs
     );
     let mut bench = Bench { criterion, pool, limits };

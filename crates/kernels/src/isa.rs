@@ -16,6 +16,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with the integer dot products of 512 bits.
     Avx512Vnni,
+    /// And with products of BF16 numbers: Intel since Cooper Lake, AMD since Zen 4.
+    Avx512Bf16,
     /// 64-bit Arm.
     Neon,
     /// 64-bit Arm with integer dot products (Armv8.2).
@@ -45,7 +47,11 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
-            if avx2 && avx512 && is_x86_feature_detected!("avx512vnni") {
+            let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+            if avx2 && vnni && is_x86_feature_detected!("avx512bf16") {
+                found.push(Isa::Avx512Bf16);
+            }
+            if avx2 && vnni {
                 found.push(Isa::Avx512Vnni);
             }
             if avx2 && avx512 {
@@ -81,6 +87,7 @@ impl Isa {
             Isa::AvxVnni => "avx-vnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Avx512Bf16 => "avx512-bf16",
             Isa::Neon => "neon",
             Isa::NeonDot => "neon-dot",
             Isa::NeonI8mm => "neon-i8mm",
@@ -100,9 +107,10 @@ pub fn current() -> Isa {
         3 => Isa::AvxVnni,
         4 => Isa::Avx512,
         5 => Isa::Avx512Vnni,
-        6 => Isa::Neon,
-        7 => Isa::NeonDot,
-        8 => Isa::NeonI8mm,
+        6 => Isa::Avx512Bf16,
+        7 => Isa::Neon,
+        8 => Isa::NeonDot,
+        9 => Isa::NeonI8mm,
         _ => {
             let best = Isa::available()[0];
             CURRENT.store(best as u8, Ordering::Relaxed);

@@ -5,13 +5,17 @@
 //! does not depend on `m`, so a row's result is the same bits in a prompt of 500 tokens and alone.
 //!
 //! A few rows of `x` ("narrow") read the stored weights directly and are bound by memory. More rows ("wide")
-//! decode a panel of weight rows to float32 first and reuse it for every row of `x`.
+//! decode a panel of weight rows to float32 first and reuse it for every row of `x`. Both multiply in float32; where the
+//! processor multiplies BF16 numbers, BF16 weights have a way of their own ([`bf16`]).
+
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 
 use crate::decode::decode_body;
 pub use crate::decode::decode_row;
 use crate::pool::Parts;
 use crate::simd::{Bf16, F16, F32, MAX_LANES, Simd, Stored, simd_kernel};
-use crate::{DType, Pool};
+use crate::{DType, Isa, Pool, isa};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -77,7 +81,8 @@ const _: () = assert!(SEGMENT_WEIGHT_ROWS <= PANEL_ROWS);
 /// Columns that a tile runs over at a time, so that its rows of `x` and of weights stay in the first-level cache.
 const PANEL_COLS: usize = 1024;
 
-/// `out [m, n] = x [m, k] · wᵀ (+ bias)` for `w [n, k]`, in float32. `m` is `x.len() / w.cols()`.
+/// `out [m, n] = x [m, k] · wᵀ (+ bias)` for `w [n, k]`, summed in float32. `m` is `x.len() / w.cols()`. The
+/// rows of `x` are rounded to BF16 where [`rounds_activations`] says so.
 ///
 /// # Panics
 /// When the lengths of `x`, `bias` and `out` do not fit `w`.
@@ -89,6 +94,11 @@ pub fn matmul(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Option<&[f32]>, out: 
     if m == 0 || n == 0 {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if rounds_activations(w.dtype) {
+        // SAFETY: the processor has the instructions; lengths were checked.
+        return unsafe { bf16::multiply(pool, x, w, bias, out) };
+    }
     let direct = reads_directly(m, w.dtype);
     let rows = if direct { NARROW_ROWS } else { PANEL_ROWS };
     let out = Parts::new(out);
@@ -97,6 +107,12 @@ pub fn matmul(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Option<&[f32]>, out: 
         let w = w.slice(start, rows.min(n - start));
         compute(x, w, Columns { out: &out, n, row: 0, start, bias }, direct);
     });
+}
+
+/// Whether [`matmul`] rounds activations to BF16 for weights of this type: for BF16 on [`Isa::Avx512Bf16`], which multiplies such
+/// numbers as they are.
+pub fn rounds_activations(dtype: DType) -> bool {
+    dtype == DType::BF16 && isa::current() == Isa::Avx512Bf16
 }
 
 /// Rows of `x`, and the matrix that they are multiplied with.
@@ -112,7 +128,8 @@ const SEGMENT_ROWS: usize = 64;
 const SEGMENT_WEIGHT_ROWS: usize = 16;
 
 /// [`matmul`] with a matrix of its own for each run of rows of `x [m, k]`. The first values of a row of `out [m, stride]` are
-/// its products; the others, and rows of no segment, stay as they are. Values are the same bits as [`matmul`]'s.
+/// its products; the others, and rows of no segment, stay as they are. Values are the same bits as [`matmul`]'s, but that `x`
+/// is never rounded.
 ///
 /// # Panics
 /// When segments are not in the order of their rows, or do not fit `x`, `k` and `stride`.
@@ -173,11 +190,24 @@ struct Columns<'a> {
 impl Columns<'_> {
     #[inline(always)]
     fn put(&self, row: usize, col: usize, sum: f32) {
+        self.put_run(row, col, &[sum]);
+    }
+
+    /// The sums of neighbouring weight rows.
+    #[inline(always)]
+    fn put_run(&self, row: usize, col: usize, sums: &[f32]) {
         let col = self.start + col;
         // SAFETY: no other task has this task's weight rows for these rows of `x`, and `run` returns before `out` is used
         // again.
-        let out = unsafe { self.out.part((self.row + row) * self.n + col, 1) };
-        out[0] = sum + self.bias.map_or(0.0, |b| b[col]);
+        let out = unsafe { self.out.part((self.row + row) * self.n + col, sums.len()) };
+        match self.bias {
+            None => out.copy_from_slice(sums),
+            Some(bias) => {
+                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[col..]) {
+                    *out = sum + bias;
+                }
+            }
+        }
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Limits {
     pub int8_gops: f64,
     /// Multiplications and additions of float32 a second, in units of 10⁹.
     pub f32_gflops: f64,
+    /// Multiplications of BF16 numbers and additions of float32 a second, in units of 10⁹: by `vdpbf16ps` where the processor
+    /// has it, else [`Self::f32_gflops`].
+    pub bf16_gflops: f64,
     /// Bytes read from memory a second, in units of 10⁹.
     pub read_gbs: f64,
 }
@@ -41,6 +44,7 @@ pub fn limits(pool: &Pool) -> Limits {
             black_box(sum);
         });
     });
+    let bf16 = multiplies_bf16().then(|| best_seconds(|| pool.run(threads, &|_| bf16_products(TURNS))));
     // written, so that every page is there
     let memory: Vec<f32> = (0..READ_BYTES / 4).map(|i| (i % 7) as f32).collect();
     let read = best_seconds(|| {
@@ -52,9 +56,11 @@ pub fn limits(pool: &Pool) -> Limits {
         });
     });
     let turns = (threads * TURNS * CHAINS) as f64 / 1e9;
+    let f32_gflops = turns * (2 * lanes) as f64 / f32;
     Limits {
         int8_gops: turns * (2 * int8_products_in_turn()) as f64 / int8,
-        f32_gflops: turns * (2 * lanes) as f64 / f32,
+        f32_gflops,
+        bf16_gflops: bf16.map_or(f32_gflops, |seconds| turns * (2 * BF16_PRODUCTS) as f64 / seconds),
         read_gbs: READ_BYTES as f64 / 1e9 / read,
     }
 }
@@ -72,7 +78,7 @@ fn best_seconds(mut measure: impl FnMut()) -> f64 {
 /// Values of float32 in a vector.
 fn float_lanes() -> usize {
     match isa::current() {
-        Isa::Avx512 | Isa::Avx512Vnni => 16,
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => 16,
         Isa::Avx2 | Isa::AvxVnni | Isa::Portable => 8,
         Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => 4,
     }
@@ -81,11 +87,30 @@ fn float_lanes() -> usize {
 /// Products that one chain's turn of [`int8_products`] makes.
 fn int8_products_in_turn() -> usize {
     match isa::current() {
-        Isa::Avx512Vnni => 64,
+        Isa::Avx512Vnni | Isa::Avx512Bf16 => 64,
         Isa::AvxVnni | Isa::NeonI8mm => 32,
         Isa::Avx2 | Isa::Avx512 | Isa::NeonDot => 16,
         Isa::Neon | Isa::Portable => 8,
     }
+}
+
+/// Products that one chain's turn of [`bf16_products`] makes.
+const BF16_PRODUCTS: usize = 32;
+
+/// Whether the kernels multiply BF16 numbers as they are.
+fn multiplies_bf16() -> bool {
+    isa::current() == Isa::Avx512Bf16
+}
+
+/// Products of BF16 numbers in registers; nothing where there is no instruction for them.
+fn bf16_products(turns: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if multiplies_bf16() {
+        // SAFETY: `current` answers only what the processor has.
+        unsafe { x86::avx512bf16(turns) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = turns;
 }
 
 simd_kernel! {
@@ -135,7 +160,7 @@ fn int8_products(turns: usize) {
     {
         // SAFETY (all arms): `current` answers only what the processor has.
         match isa::current() {
-            Isa::Avx512Vnni => return unsafe { x86::avx512vnni(turns) },
+            Isa::Avx512Vnni | Isa::Avx512Bf16 => return unsafe { x86::avx512vnni(turns) },
             Isa::AvxVnni => return unsafe { x86::avxvnni(turns) },
             Isa::Avx2 | Isa::Avx512 => return unsafe { x86::avx2(turns) },
             _ => {}
@@ -202,6 +227,19 @@ mod x86 {
         for _ in 0..turns {
             for sum in &mut sums {
                 *sum = _mm512_dpbusd_epi32(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn avx512bf16(turns: usize) {
+        let term = _mm512_set1_ps(black_box(0.5));
+        let factor = _mm512_cvtne2ps_pbh(term, term);
+        let mut sums = [term; CHAINS];
+        for _ in 0..turns {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, factor, factor);
             }
         }
         black_box(sums);

@@ -617,11 +617,12 @@ macro_rules! simd_kernel {
                     // SAFETY: this function has the features that Avx512 needs.
                     unsafe { $body::<$crate::simd::x86::Avx512>($($arg),*) }
                 }
+                use $crate::Isa;
                 match $crate::isa::current() {
                     // SAFETY: `current` answers only what the processor has.
-                    $crate::Isa::Avx512 | $crate::Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                    Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::Isa::Avx2 | $crate::Isa::AvxVnni => return unsafe { avx2($($arg),*) },
+                    Isa::Avx2 | Isa::AvxVnni => return unsafe { avx2($($arg),*) },
                     _ => {}
                 }
             }

@@ -14,8 +14,8 @@ fn matmul_rows_do_not_depend_on_each_other_or_on_threads() {
     let mut random = Random::new(1);
     for dtype in DType::ALL {
         // below and above a panel's rows and columns, and off every tile and lane count
-        let odd = [(5, 7), (50, 33), (25, 1100)];
-        let whole = [(5, 256), (50, 256), (25, 1280)];
+        let odd = [(5, 7), (50, 33), (25, 1100), (9, 4110)];
+        let whole = [(5, 256), (50, 256), (25, 1280), (9, 4352)];
         for (n, k) in if dtype.block_len() == 1 { odd } else { whole } {
             let bytes = random.stored(dtype, n, k);
             let w = matrix(&bytes, dtype, n, k);

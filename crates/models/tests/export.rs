@@ -1,6 +1,7 @@
 //! Models written as GGUF files and as directories are read again as the same models.
 
 use kernels::Pool;
+use kernels::matmul::rounds_activations;
 use models::checkpoint::safetensors;
 use models::export::{ExportError, Options, Origin, Provenance, Storage, Written, directory, gguf, unheard};
 use models::model::open_weights;
@@ -213,7 +214,8 @@ fn quantized_files_are_near_the_model_and_say_what_did_not_fit() {
         let found = weights_off(&parity(model), &back);
         println!("{name}: {found}");
         assert!(found > 0.0 && found < off, "{name}: {found}");
-        assert!(distance(&logits(&out), &logits(&back)) < 1e-5, "{name}");
+        let same = if rounds_activations(dtype) { 2e-2 } else { 1e-5 };
+        assert!(distance(&logits(&out), &logits(&back)) < same, "{name}");
         assert_same_text(&parity(model), &out);
     }
 }

@@ -96,7 +96,7 @@ fn tiles(x: &QuantizedRows, w: PackedMatrix<'_>, start: usize, end: usize, out: 
         }
         match isa::current() {
             // SAFETY: `current` answers only what the processor has.
-            Isa::Avx512Vnni => return unsafe { avx512vnni(x, w, start, end, out) },
+            Isa::Avx512Vnni | Isa::Avx512Bf16 => return unsafe { avx512vnni(x, w, start, end, out) },
             // SAFETY: as above.
             Isa::AvxVnni => return unsafe { avxvnni(x, w, start, end, out) },
             // SAFETY: as above; every processor with AVX-512 has AVX2.

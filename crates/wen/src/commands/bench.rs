@@ -27,7 +27,7 @@ pub struct Args {
     /// The model: a checkpoint directory or a GGUF file
     #[arg(required_unless_present = "probe")]
     model: Option<PathBuf>,
-    /// No model, but the machine's limits: 8-bit integers, float32, reading from memory
+    /// No model, but the machine's limits: 8-bit integers, float32, bfloat16, reading from memory
     #[arg(long, conflicts_with = "model")]
     probe: bool,
     /// Tokens of each prompt
@@ -83,6 +83,7 @@ struct ProbeReport {
     isa: &'static str,
     int8_gops: f64,
     f32_gflops: f64,
+    bf16_gflops: f64,
     read_gbs: f64,
 }
 
@@ -201,14 +202,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Measures the machine and writes what it found.
 fn probe(pool: &kernels::Pool, json: bool) -> anyhow::Result<()> {
-    let kernels::probe::Limits { int8_gops, f32_gflops, read_gbs } = kernels::probe::limits(pool);
+    let kernels::probe::Limits { int8_gops, f32_gflops, bf16_gflops, read_gbs } =
+        kernels::probe::limits(pool);
     let (threads, isa) = (pool.threads(), kernels::isa::current().name());
     if json {
-        return output::json(&ProbeReport { threads, isa, int8_gops, f32_gflops, read_gbs });
+        return output::json(&ProbeReport { threads, isa, int8_gops, f32_gflops, bf16_gflops, read_gbs });
     }
     output::line(&format!("{threads} threads, {isa}"))?;
     output::line(&format!("8-bit integers   {int8_gops:8.1} billion operations/s"))?;
     output::line(&format!("float32          {f32_gflops:8.1} billion operations/s"))?;
+    output::line(&format!("bfloat16         {bf16_gflops:8.1} billion operations/s"))?;
     Ok(output::line(&format!("memory, reading  {read_gbs:8.1} GB/s"))?)
 }
 
