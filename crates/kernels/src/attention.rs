@@ -15,7 +15,7 @@ use crate::simd::{Bf16, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
 use std::cell::Cell;
 use std::ops::Range;
-use tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
+use tile::{CACHE_LINE, Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
 
 /// What a layer's attention looks like.
 #[derive(Clone, Copy, Debug)]
@@ -172,14 +172,27 @@ unsafe fn attend_body<S: Simd>(
         let start = (segment * SEGMENT_BLOCKS).max(blocks.start);
         let end = ((segment + 1) * SEGMENT_BLOCKS).min(blocks.end);
         let seen = |i: usize| sight.of_query(i, start * tokens, (end - start) * tokens);
+        // Blocks lie anywhere and are too short for the processor to see a stream. Scores ask for the values, and values for
+        // the next segment's keys, so that memory is as busy in both; the first segment's keys are left to scores. So are all
+        // keys in 8 bits, whose values have no instruction to spare.
+        let values_ask = layout.dtype != DType::Q8_0;
+        let next_keys = |block: usize| {
+            let asked = values_ask && (start > blocks.start || block + 1 == end);
+            (block + 1 < blocks.end && !asked).then(|| cache.keys[at(block + 1)].as_ptr())
+        };
+        let later_keys = |block: usize| {
+            let block = block + SEGMENT_BLOCKS;
+            (values_ask && block < blocks.end).then(|| cache.keys[at(block)].as_ptr())
+        };
         // SAFETY: the caller's promise on the instruction set; keys and values are whole blocks of a head.
         unsafe {
             for block in start..end {
                 let keys = &cache.keys[at(block)];
                 let column = (block - start) * tokens;
                 if direct {
-                    let next = if block + 1 < blocks.end { &cache.keys[at(block + 1)] } else { keys };
-                    let ahead = Some([cache.values[at(block)].as_ptr(), next.as_ptr()]);
+                    let values = cache.values[at(block)].as_ptr();
+                    // two of one place, since a choice here would be made for each of a key's values
+                    let ahead = Some([values, next_keys(block).unwrap_or(values)]);
                     scratch.progress.score_stored::<S>(keys, layout, column, ahead);
                 } else {
                     scratch.score_decoded::<S>(keys, layout, column);
@@ -193,13 +206,13 @@ unsafe fn attend_body<S: Simd>(
                     let seen = seen(i);
                     seen.start.clamp(first, first + tokens)..seen.end.clamp(first, first + tokens)
                 };
-                let values = stored.as_ptr();
+                let (values, ahead) = (stored.as_ptr(), later_keys(block));
                 let progress = &mut scratch.progress;
                 match layout.dtype {
-                    DType::BF16 if direct => progress.add_values::<S, Bf16>(values, first, part),
-                    DType::F16 if direct => progress.add_values::<S, F16>(values, first, part),
-                    DType::F32 if direct => progress.add_values::<S, F32>(values, first, part),
-                    DType::Q8_0 if direct => progress.add_values::<S, Q8>(values, first, part),
+                    DType::BF16 if direct => progress.add_values::<S, Bf16>(values, first, part, ahead),
+                    DType::F16 if direct => progress.add_values::<S, F16>(values, first, part, ahead),
+                    DType::F32 if direct => progress.add_values::<S, F32>(values, first, part, ahead),
+                    DType::Q8_0 if direct => progress.add_values::<S, Q8>(values, first, part, ahead),
                     _ => {
                         let count = tokens.min(sight.of_row(rows - 1).end - block * tokens);
                         // only what pads whole vectors has to be zero
@@ -207,7 +220,7 @@ unsafe fn attend_body<S: Simd>(
                         clean(&mut scratch.values, tokens * width);
                         load_values::<S>(stored, layout, count, width, &mut scratch.values);
                         let values = scratch.values.as_ptr().cast();
-                        progress.add_values::<S, F32>(values, first, part);
+                        progress.add_values::<S, F32>(values, first, part, None);
                     }
                 }
             }
@@ -307,8 +320,7 @@ impl Progress {
         }
     }
 
-    /// `scores [queries, columns] = queries · keys`, unscaled. What is read next is asked for meanwhile: blocks lie anywhere
-    /// and are too short for the processor to see a stream.
+    /// `scores [queries, columns] = queries · keys`, unscaled. `ahead` is asked for meanwhile.
     #[inline(always)]
     unsafe fn score<S: Simd, T: Stored, C: Stored, const SCALED: bool>(
         &mut self,
@@ -351,13 +363,15 @@ impl Progress {
         }
     }
 
-    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`.
+    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`. As many bytes of `ahead`
+    /// are asked for meanwhile.
     #[inline(always)]
     unsafe fn add_values<S: Simd, T: Stored>(
         &mut self,
         values: *const u8,
         first: usize,
         part: impl Fn(usize) -> Range<usize>,
+        mut ahead: Option<*const u8>,
     ) {
         let (count, columns, width) = (self.softmax.len(), self.columns, self.width);
         let mut i = 0;
@@ -375,16 +389,16 @@ impl Progress {
                     if both {
                         let second = &self.scores[(i + 1) * columns..][own];
                         if S::WIDE_TILE {
-                            accumulate::<S, T, 2, HELD>(sums, [weights, second], values);
+                            accumulate::<S, T, 2, HELD>(sums, [weights, second], values, ahead);
                         } else {
-                            accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values);
+                            accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values, ahead);
                         }
                     } else {
-                        accumulate::<S, T, 1, HELD>(sums, [weights], values);
+                        accumulate::<S, T, 1, HELD>(sums, [weights], values, ahead);
                     }
                 }
             }
-            i = next;
+            (i, ahead) = (next, None);
         }
     }
 }
@@ -487,17 +501,18 @@ unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
     sums: &mut [f32],
     weights: [&[f32]; Q],
     values: *const u8,
+    ahead: Option<*const u8>,
 ) {
     let width = sums.len() / Q;
     // SAFETY: the caller's promises.
     unsafe {
         let mut at = 0;
         while at + N * S::LANES <= width {
-            accumulate_columns::<S, T, Q, N>(sums, weights, values, at);
+            accumulate_columns::<S, T, Q, N>(sums, weights, values, at, ahead);
             at += N * S::LANES;
         }
         while at < width {
-            accumulate_columns::<S, T, Q, 1>(sums, weights, values, at);
+            accumulate_columns::<S, T, Q, 1>(sums, weights, values, at, ahead);
             at += S::LANES;
         }
     }
@@ -509,6 +524,7 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>
     weights: [&[f32]; Q],
     values: *const u8,
     at: usize,
+    ahead: Option<*const u8>,
 ) {
     let width = sums.len() / Q;
     // whole blocks of the type first, so that what remains is known when this is compiled
@@ -523,7 +539,13 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>
             }
         }
         for j in 0..weights[0].len() {
-            let value = values.add(T::bytes(j * width) + T::bytes(before));
+            let place = T::bytes(j * width) + T::bytes(before);
+            if let Some(ahead) = ahead {
+                for byte in (0..T::bytes(N * S::LANES)).step_by(CACHE_LINE) {
+                    S::prefetch(ahead.wrapping_add(place + byte));
+                }
+            }
+            let value = values.add(place);
             let mut loaded = [S::splat(0.0); N];
             for (c, loaded) in loaded.iter_mut().enumerate() {
                 *loaded = T::load::<S>(value, at_in_block + c * S::LANES);

@@ -12,7 +12,7 @@ const TILE_VECTORS: usize = 2;
 const FEW_VECTORS: usize = 4;
 /// Rows of keys are whole tiles of every instruction set.
 pub(super) const TILE_TOKENS: usize = TILE_VECTORS * MAX_LANES;
-const CACHE_LINE: usize = 64;
+pub(super) const CACHE_LINE: usize = 64;
 
 /// A block's keys of a head `[head_dim, row]`, which may have scales for each `chunk` values.
 #[derive(Clone, Copy)]
