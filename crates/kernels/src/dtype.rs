@@ -1,6 +1,6 @@
 //! How numbers are stored in checkpoints and caches.
 
-/// A storage type of weights or cache entries. Arithmetic is always float32.
+/// A storage type of weights or cache entries. Sums are always float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types, missing_docs)]
 pub enum DType {
