@@ -11,11 +11,11 @@ pub use cache::{KvLayout, SequenceRows, store_keys, store_values};
 
 use crate::decode::decode_body;
 use crate::pool::Parts;
-use crate::simd::{Bf16, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
+use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, MAX_LANES, Q8, Simd, Stored, simd_kernel};
 use crate::{DType, Pool};
 use std::cell::Cell;
 use std::ops::Range;
-use tile::{CACHE_LINE, Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
+use tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
 
 /// What a layer's attention looks like.
 #[derive(Clone, Copy, Debug)]

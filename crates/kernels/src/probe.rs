@@ -1,8 +1,9 @@
 //! What this machine can do at best: the limits that benchmarks state their results against.
 
-use crate::Pool;
 use crate::isa::{self, Isa};
+use crate::matmul::rounds_activations;
 use crate::simd::{Simd, simd_kernel};
+use crate::{DType, Pool};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -44,7 +45,8 @@ pub fn limits(pool: &Pool) -> Limits {
             black_box(sum);
         });
     });
-    let bf16 = multiplies_bf16().then(|| best_seconds(|| pool.run(threads, &|_| bf16_products(TURNS))));
+    let bf16 = rounds_activations(DType::BF16)
+        .then(|| best_seconds(|| pool.run(threads, &|_| bf16_products(TURNS))));
     // written, so that every page is there
     let memory: Vec<f32> = (0..READ_BYTES / 4).map(|i| (i % 7) as f32).collect();
     let read = best_seconds(|| {
@@ -97,15 +99,10 @@ fn int8_products_in_turn() -> usize {
 /// Products that one chain's turn of [`bf16_products`] makes.
 const BF16_PRODUCTS: usize = 32;
 
-/// Whether the kernels multiply BF16 numbers as they are.
-fn multiplies_bf16() -> bool {
-    isa::current() == Isa::Avx512Bf16
-}
-
 /// Products of BF16 numbers in registers; nothing where there is no instruction for them.
 fn bf16_products(turns: usize) {
     #[cfg(target_arch = "x86_64")]
-    if multiplies_bf16() {
+    if rounds_activations(DType::BF16) {
         // SAFETY: `current` answers only what the processor has.
         unsafe { x86::avx512bf16(turns) }
     }

@@ -115,6 +115,9 @@ pub(crate) trait Simd: Copy {
     }
 }
 
+/// Bytes that [`Simd::prefetch`] asks for.
+pub(crate) const CACHE_LINE: usize = 64;
+
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 

@@ -3,7 +3,7 @@
 // sums are named by query and vector, which are places of registers
 #![allow(clippy::needless_range_loop)]
 
-use crate::simd::{MAX_LANES, Simd, Stored};
+use crate::simd::{CACHE_LINE, MAX_LANES, Simd, Stored};
 
 /// Queries of a tile of scores, which is [`TILE_VECTORS`] vectors wide: 12 sums.
 pub(super) const TILE_QUERIES: usize = 6;
@@ -12,7 +12,6 @@ const TILE_VECTORS: usize = 2;
 const FEW_VECTORS: usize = 4;
 /// Rows of keys are whole tiles of every instruction set.
 pub(super) const TILE_TOKENS: usize = TILE_VECTORS * MAX_LANES;
-pub(super) const CACHE_LINE: usize = 64;
 
 /// A block's keys of a head `[head_dim, row]`, which may have scales for each `chunk` values.
 #[derive(Clone, Copy)]

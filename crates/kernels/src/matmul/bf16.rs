@@ -8,6 +8,8 @@
 use super::{Columns, Matrix};
 use crate::Pool;
 use crate::pool::Parts;
+use crate::simd::Simd;
+use crate::simd::x86::Avx512;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -232,7 +234,7 @@ unsafe fn tile<const M: usize, const N: usize>(
         while i < whole {
             if ask.cols.contains(&i) {
                 for w in w {
-                    _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(ask.ahead + i).cast());
+                    Avx512::prefetch(w.wrapping_add(ask.ahead + i).cast());
                 }
             }
             let vectors = std::array::from_fn(|j| _mm512_loadu_si512(w[j].add(i).cast()));

@@ -10,7 +10,7 @@ use super::{GROUP, PackedMatrix, PackedType, QuantizedRows, TILE};
 use crate::Pool;
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
-use crate::simd::Simd;
+use crate::simd::{CACHE_LINE, Simd};
 use std::ops::Range;
 
 /// One product: `out [m, n] = x [m, k] · weightᵀ (+ bias)`, or `out += …`.
@@ -61,7 +61,6 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
 
 /// How far before its use a single row's weight is asked for, which is bound by memory.
 const AHEAD_BYTES: usize = 4096;
-const CACHE_LINE: usize = 64;
 /// Groups of tiles at a time: 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
 const CHUNK_GROUPS: usize = 32;
 
