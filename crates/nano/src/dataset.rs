@@ -150,3 +150,21 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> io::Result<()
     }
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_list_asks_with_words_that_it_does_not_teach() {
+        let dataset = Dataset::new(1);
+        for task in tasks::ALL {
+            for language in Language::ALL {
+                for index in 0..400 {
+                    dataset.held_out(task, language, index);
+                }
+            }
+        }
+        assert_eq!(dataset.forms.with_unknown_words(), Vec::<std::rc::Rc<str>>::new());
+    }
+}

@@ -3,7 +3,8 @@
 //! A template has alternatives, `<like|such as> these`, and slots, `{name}`. With its alternatives chosen it is a form. The
 //! forms of a list of templates are split by their hashes, and a fifth is held out of training: it is what evaluation uses, and
 //! nothing else. A held-out form with a word that no learned one has is not asked either, as long as its list has others: what is
-//! asked is put together from words that are known, and is new as a sentence. Entities (people, brands, whole things to do) are
+//! asked is put together from words that are known, and is new as a sentence. A template that begins with `=` is what everybody
+//! says: its forms are always learned and never asked. Entities (people, brands, whole things to do) are
 //! held out one by one, by their hashes.
 
 use std::cell::RefCell;
@@ -54,6 +55,10 @@ pub enum Split {
 const HELD_OUT_ENTITIES: u64 = 8;
 /// One form in this many is held out, and at least one of each list.
 const HELD_OUT_FORMS: u64 = 5;
+/// Begins a template whose forms are always learned.
+const ALWAYS: char = '=';
+/// Such a form is met as often as this many others.
+const ALWAYS_TIMES: usize = 4;
 
 /// The forms of one list: those to learn from, then those held out.
 struct SplitForms {
@@ -70,27 +75,46 @@ impl Forms {
         let key = (templates.as_ptr(), templates.len());
         self.0.borrow_mut().entry(key).or_insert_with(|| Rc::new(split(templates))).clone()
     }
+
+    /// The held-out forms with a word that no learned form of their list has.
+    #[cfg(test)]
+    pub(crate) fn with_unknown_words(&self) -> Vec<Rc<str>> {
+        let lists = self.0.borrow();
+        let unknown = lists.values().flat_map(|parts| {
+            let known: HashSet<String> = parts.train.iter().flat_map(|form| words(form)).collect();
+            parts.held_out.iter().filter(move |form| !words(form).is_subset(&known)).cloned()
+        });
+        unknown.collect()
+    }
 }
 
 fn split(templates: &[&str]) -> SplitForms {
-    let mut forms: Vec<String> = templates.iter().flat_map(|template| forms(template)).collect();
+    let all_forms = |is_always: bool| {
+        let of_kind = templates.iter().filter(move |template| template.starts_with(ALWAYS) == is_always);
+        of_kind.flat_map(|template| forms(template.trim_start_matches(ALWAYS)))
+    };
+    let always: HashSet<String> = all_forms(true).collect();
+    let mut forms: Vec<String> = all_forms(false).chain(always.iter().cloned()).collect();
     forms.sort_by_key(|form| hash(form));
     forms.dedup();
     // by the form alone, so that one that stands in two lists is in the same split in both
-    let (mut held_out, mut train): (Vec<String>, Vec<String>) =
-        forms.into_iter().partition(|form| hash(form).is_multiple_of(HELD_OUT_FORMS));
+    let is_held_out = |form: &String| hash(form).is_multiple_of(HELD_OUT_FORMS) && !always.contains(form);
+    let (mut held_out, mut train): (Vec<String>, Vec<String>) = forms.into_iter().partition(is_held_out);
     let known: HashSet<String> = train.iter().flat_map(|form| words(form)).collect();
     let is_known = |form: &String| words(form).is_subset(&known);
     // a list that has only such forms to ask keeps them
     if held_out.iter().any(is_known) {
         held_out.retain(is_known);
     }
-    if held_out.is_empty() {
-        held_out.push(train.remove(0));
+    let free = train.iter().position(|form| !always.contains(form));
+    if let (true, Some(at)) = (held_out.is_empty(), free) {
+        held_out.push(train.remove(at));
     }
     if train.is_empty() {
         train.extend(held_out.pop());
     }
+    let often: Vec<String> = train.iter().filter(|form| always.contains(*form)).cloned().collect();
+    train.extend(std::iter::repeat_n(often, ALWAYS_TIMES - 1).flatten());
     let shared = |forms: Vec<String>| forms.into_iter().map(Rc::from).collect();
     SplitForms { train: shared(train), held_out: shared(held_out) }
 }
@@ -325,6 +349,23 @@ mod tests {
         // what stands in one held-out form alone is left out
         let left_out = words.iter().find(|word| !has(&parts.train, word) && !has(&parts.held_out, word));
         assert!(left_out.is_some(), "{:?} {:?}", parts.train, parts.held_out);
+    }
+
+    #[test]
+    fn what_everybody_says_is_always_learned() {
+        let templates: &[&str] = &["=<Who|What> are you?", "<Who|What> are <you|we|they>?"];
+        let parts = split(templates);
+        let has = |of: &[Rc<str>], form: &str| of.iter().any(|of| **of == *form);
+        for form in ["Who are you?", "What are you?"] {
+            assert!(has(&parts.train, form) && !has(&parts.held_out, form), "{form}");
+        }
+        assert_eq!(parts.train.len() + parts.held_out.len(), 6 + 2 * (ALWAYS_TIMES - 1));
+        // whatever its hash, and as the only one
+        for index in 0..50 {
+            let template = format!("={index}");
+            let parts = split(&[&template, "x <a|b>", "a", "b", "x"]);
+            assert!(has(&parts.train, &index.to_string()), "{index}");
+        }
     }
 
     #[test]

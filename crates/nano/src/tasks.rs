@@ -74,13 +74,14 @@ fn judge<'a>(language: Language, words: impl IntoIterator<Item = (&'a str, bool)
     judged.collect::<Vec<_>>().join(comma)
 }
 
-/// A question as people type it: sometimes polite, sometimes without its marks or capitals.
+/// A question as people type it: sometimes polite, sometimes without its marks or capitals, or with marks of the other keyboard.
 fn pad(w: &mut Writer, question: String) -> String {
-    match w.below(8) {
+    match w.below(9) {
         0 => question.trim_end_matches(['?', '.', '!', '？', '。', '！']).to_owned(),
         1 => question.to_lowercase(),
         2 => w.language().pick(format!("请问，{question}"), format!("One question: {question}")),
         3 => w.language().pick(format!("{question}谢谢"), format!("{question} Thanks.")),
+        4 => question.replace('？', "?").replace('！', "!").replace('。', "."),
         _ => question,
     }
 }

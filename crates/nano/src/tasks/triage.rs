@@ -429,10 +429,10 @@ const PREGNANT_ZH: &[&str] = &[
     "我<太太|老婆|姐姐><怀孕了|怀孕三个月|怀了宝宝|怀着双胞胎|快生了>，",
 ];
 const PREGNANT_EN: &[&str] = &[
-    "I am <pregnant|five months pregnant|expecting a baby> and <have|have got>",
-    "My <wife|sister> is <pregnant|expecting a baby> and has",
-    "A pregnant <woman|patient> of {age} <with|has>",
-    "Pregnant, {age}, <with|has>",
+    "I am <pregnant|five months pregnant|expecting a baby|expecting twins> and <have|have got|suffer from>",
+    "My <wife|sister|daughter|friend> is <pregnant|five months pregnant|expecting a baby|expecting twins> and <has|suffers from>",
+    "A pregnant <woman|patient|friend> <of {age} |><with|has>",
+    "<Pregnant|Pregnant patient|Pregnant woman>, {age}, <with|has>",
 ];
 const SINCE_ZH: &[&str] = &[
     "，<已经|>{n}天了",

@@ -313,7 +313,7 @@ pub(super) const FAMILIES: &[Family] = &[
             "Translate {a} <to|into> {b}.",
             "What is {a} <in|called in> {b}?",
             "How do <you|I> <say|write> {a} in {b}?",
-            "<Give|Tell> me {a} in {b}.",
+            "<Give|Tell|Show|Write> me <{a}|the word {a}|this word, {a},> in {b}<|, please>.",
         ],
         results: &[("translation", words::made_up)],
         answer_zh: "{a}用{b}说是{r}。",
