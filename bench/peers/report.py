@@ -181,6 +181,7 @@ def overload(readings: Readings) -> Iterator[Claim]:
 def adapter(readings: Readings) -> Iterator[Claim]:
     what = "training an adapter of rank 16"
     yield times(f"{what}, int8 base", readings, "tokens_per_second", "wen int8", "PEFT", 6)
+    yield times(f"{what}, int8 base, in BF16", readings, "tokens_per_second", "wen int8, BF16", "PEFT BF16", 6)
     yield times(f"{what}, float32 base", readings, "tokens_per_second", "wen float32", "PEFT", None)
     ours, theirs = readings.of("wen int8", "memory_bytes"), readings.of("PEFT", "memory_bytes")
     shares = [100 * our / their for our, their in zip(ours, theirs)]
@@ -190,7 +191,9 @@ def adapter(readings: Readings) -> Iterator[Claim]:
 
 
 def whole(readings: Readings) -> Iterator[Claim]:
-    yield times("training 10 million weights", readings, "tokens_per_second", "wen", "PyTorch", 2)
+    what = "training 10 million weights"
+    yield times(what, readings, "tokens_per_second", "wen", "PyTorch", 2)
+    yield times(f"{what} in BF16", readings, "tokens_per_second", "wen BF16", "PyTorch BF16", 2)
 
 
 def times(what: str, readings: Readings, metric: str, ours: str, theirs: str, target: float | None) -> Claim:

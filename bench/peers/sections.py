@@ -22,6 +22,7 @@ Engines = dict[str, Callable[[int], Metrics]]  # measure in the round of this nu
 OVERLOAD_QUEUE = 16  # requests that may wait; as many as run
 SPARE_TOKENS = 64  # of a sequence's room, beyond prompt and answer
 MEMORY_ANSWER = 16
+BF16 = "method.precision=bf16"
 PART_TOKENS = 512  # that training computes at once; PEFT has no such setting
 
 
@@ -175,18 +176,20 @@ def overload(bench: Bench) -> Engines:
 
 
 def adapter(bench: Bench) -> Engines:
-    """LoRA of rank 16 on all linear layers, over the base in 8 bits and in float32."""
+    """LoRA of rank 16 on all linear layers, over the base in 8 bits and in float32; the rest in float32 and in BF16."""
     rank = ["method.rank=16", "optimizer.learning_rate=1e-4", f"steps.part_tokens={PART_TOKENS}"]
     base = bench.wen.checkpoint
     return {
         "wen int8": lambda _: bench.wen.train(base, training.ADAPTER, [*rank, "method.quantize=int8"]),
+        "wen int8, BF16": lambda _: bench.wen.train(base, training.ADAPTER, [*rank, "method.quantize=int8", BF16]),
         "wen float32": lambda _: bench.wen.train(base, training.ADAPTER, rank),
-        "PEFT": lambda _: torch_training(bench, "adapter", base, training.ADAPTER),
+        "PEFT": lambda _: torch_training(bench, "adapter", base, training.ADAPTER, "float32"),
+        "PEFT BF16": lambda _: torch_training(bench, "adapter", base, training.ADAPTER, "bfloat16"),
     }
 
 
 def whole(bench: Bench) -> Engines:
-    """All weights of a model of 10 million."""
+    """All weights of a model of 10 million, in float32 and in BF16."""
 
     def write(target: Path) -> None:
         training.small_checkpoint(target, bench.wen.binary, bench.interpreter)
@@ -195,17 +198,19 @@ def whole(bench: Bench) -> Engines:
     settings = ["method.kind=full", "optimizer.learning_rate=1e-4", "steps.part_tokens=8192"]
     return {
         "wen": lambda _: bench.wen.train(base, training.WHOLE, settings),
-        "PyTorch": lambda _: torch_training(bench, "whole", base, training.WHOLE),
+        "wen BF16": lambda _: bench.wen.train(base, training.WHOLE, [*settings, BF16]),
+        "PyTorch": lambda _: torch_training(bench, "whole", base, training.WHOLE, "float32"),
+        "PyTorch BF16": lambda _: torch_training(bench, "whole", base, training.WHOLE, "bfloat16"),
     }
 
 
-def torch_training(bench: Bench, kind: str, base: Path, work: Work) -> Metrics:
+def torch_training(bench: Bench, kind: str, base: Path, work: Work, dtype: str) -> Metrics:
     script = str(cache.BENCH / "peers" / "torch_training.py")
     with tempfile.TemporaryDirectory() as directory:
         chats = Path(directory) / "chats.jsonl"
         work.write(chats)
         sizes = [str(work.batch), str(bench.wen.threads)]
-        return json.loads(run([bench.interpreter, script, kind, str(base), str(chats), *sizes]))
+        return json.loads(run([bench.interpreter, script, kind, str(base), str(chats), *sizes, dtype]))
 
 
 SECTIONS: dict[str, Callable[[Bench], Engines]] = {

@@ -1,7 +1,8 @@
-"""Training speed of PyTorch in float32, with transformers and, for an adapter, PEFT. Writes JSON.
+"""Training speed of PyTorch with transformers and, for an adapter, PEFT. Writes JSON. Weights are float32; in bfloat16, PyTorch
+rounds what it multiplies (autocast).
 
-    python torch_training.py adapter DIR CHATS BATCH THREADS
-    python torch_training.py whole DIR CHATS BATCH THREADS
+    python torch_training.py adapter DIR CHATS BATCH THREADS float32|bfloat16
+    python torch_training.py whole DIR CHATS BATCH THREADS float32|bfloat16
     python torch_training.py write DIR
 """
 
@@ -41,7 +42,7 @@ def batches(path: str, chats: str, batch: int) -> list[dict[str, torch.Tensor]]:
     return found
 
 
-def measure(kind: str, path: str, chats: str, batch: int, threads: int) -> dict[str, float]:
+def measure(kind: str, path: str, chats: str, batch: int, threads: int, dtype: str) -> dict[str, float]:
     """Real tokens per second over all steps but the first, which sets up what later ones reuse."""
     torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
@@ -56,7 +57,9 @@ def measure(kind: str, path: str, chats: str, batch: int, threads: int) -> dict[
             started = time.perf_counter()
         if step > 0:
             tokens += int(part["attention_mask"].sum())
-        model(**part).loss.backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = model(**part).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -69,8 +72,8 @@ def main() -> None:
     if sys.argv[1] == "write":
         write(sys.argv[2])
     else:
-        kind, path, chats, batch, threads = sys.argv[1:]
-        print(json.dumps(measure(kind, path, chats, int(batch), int(threads))))
+        kind, path, chats, batch, threads, dtype = sys.argv[1:]
+        print(json.dumps(measure(kind, path, chats, int(batch), int(threads), dtype)))
 
 
 if __name__ == "__main__":

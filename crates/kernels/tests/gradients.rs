@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Random, bits};
+use common::{Random, bits, to_bf16};
 use kernels::attention::AttentionShape;
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::dtype::f32_bytes;
-use kernels::gemm::{self, Right, View, add_product};
+use kernels::gemm::{self, Precision, Right, View, add_product};
 use kernels::matmul::Matrix;
 use kernels::{DType, Pool, backward, softmax};
 
@@ -30,8 +30,21 @@ fn transpose(a: &[f32], cols: usize) -> Vec<f32> {
 fn products_are_exact_to_rounding_and_the_same_bits_on_any_threads() {
     let mut random = Random::new(5);
     // off every tile, and beyond a block of each dimension
-    for (m, k, n) in [(1, 1, 1), (7, 3, 17), (6, 256, 16), (100, 300, 33), (13, 520, 1040), (8, 300, 8200)] {
-        let (a, b, before) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
+    let shapes = [
+        (1, 1, 1),
+        (7, 3, 17),
+        (6, 256, 16),
+        (100, 300, 33),
+        (100, 301, 80),
+        (13, 521, 1040),
+        (8, 300, 8200),
+    ];
+    let both = [Precision::Float32, Precision::Bf16].map(|precision| shapes.map(|shape| (precision, shape)));
+    for (precision, (m, k, n)) in both.into_iter().flatten() {
+        let (mut a, mut b, before) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
+        if precision == Precision::Bf16 {
+            (a, b) = (to_bf16(&a), to_bf16(&b));
+        }
         let want = product(&a, &b, k, n, &before);
         let rows = |row: usize, out: &mut [f32]| out.copy_from_slice(&b[row * n..][..n]);
         let (columns, weight) = (transpose(&a, k), transpose(&b, n));
@@ -44,7 +57,7 @@ fn products_are_exact_to_rounding_and_the_same_bits_on_any_threads() {
             (2, View::new(&a, k), weight),
         ] {
             let mut out = before.clone();
-            add_product(&Pool::new(threads), a, b, n, &mut out);
+            add_product(&Pool::new(threads), precision, a, b, n, &mut out);
             for (found, want) in out.iter().zip(&want) {
                 assert!(
                     (f64::from(*found) - want).abs() < 1e-5 * k as f64,
@@ -54,11 +67,30 @@ fn products_are_exact_to_rounding_and_the_same_bits_on_any_threads() {
             assert_eq!(&bits(&out), first.get_or_insert_with(|| bits(&out)), "[{m}, {k}, {n}]");
             // what takes the place of other values is what is added to none
             let (mut added, mut set) = (vec![0.0; m * n], before.clone());
-            add_product(&Pool::new(threads), a, b, n, &mut added);
-            gemm::product(&Pool::new(threads), a, b, n, &mut set);
+            add_product(&Pool::new(threads), precision, a, b, n, &mut added);
+            gemm::product(&Pool::new(threads), precision, a, b, n, &mut set);
             assert_eq!(bits(&set), bits(&added), "[{m}, {k}, {n}]");
         }
     }
+}
+
+#[test]
+fn products_in_bf16_round_both_sides_or_none() {
+    let (m, k, n) = (20, 70, 200);
+    let mut random = Random::new(8);
+    let (a, b) = (random.floats(m * k), random.floats(k * n));
+    let multiply = |precision, a: &[f32], b: &[f32]| {
+        let mut out = vec![0.0; m * n];
+        let rows = |row: usize, out: &mut [f32]| out.copy_from_slice(&b[row * n..][..n]);
+        gemm::product(&Pool::new(2), precision, View::new(a, k), Right::Rows(&rows), n, &mut out);
+        bits(&out)
+    };
+    let of = |rounds: bool| match rounds {
+        true => multiply(Precision::Bf16, &to_bf16(&a), &to_bf16(&b)),
+        false => multiply(Precision::Float32, &a, &b),
+    };
+    let rounds = kernels::isa::current() == kernels::Isa::Avx512Bf16;
+    assert_eq!(multiply(Precision::Bf16, &a, &b), of(rounds));
 }
 
 /// The derivative of `f` by each value of `x`, by central differences in float64.

@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{Random, matrix};
+use common::{Random, matrix, to_bf16};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_keys, store_values};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
-use kernels::gemm::{Right, View, add_product};
+use kernels::gemm::{Precision, Right, View, add_product};
 use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
 use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
 use kernels::packed::{
@@ -48,7 +48,7 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
     for (m, k, n) in [(1, 3, 5), (7, 300, 37)] {
         let (a, b, mut out) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
         let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&b[row * n..][..n]);
-        add_product(&pool, View::new(&a, k), Right::Rows(&rows), n, &mut out);
+        add_product(&pool, Precision::Float32, View::new(&a, k), Right::Rows(&rows), n, &mut out);
         rounded.extend(out);
     }
     for (m, k, rank, n) in [(1, 37, 3, 70), (7, 64, 16, 130)] {
@@ -125,10 +125,6 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         }
     }
     (exact, rounded)
-}
-
-fn to_bf16(x: &[f32]) -> Vec<f32> {
-    x.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect()
 }
 
 /// Where BF16 numbers are multiplied as they are, activations are rounded to them first, to nearest and halves to even, in rows

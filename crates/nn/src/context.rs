@@ -3,6 +3,7 @@
 use crate::tape::{Gradients, Pass, Tape};
 use crate::tensor::{Arena, Tensor};
 use kernels::Pool;
+use kernels::gemm::Precision;
 use kernels::packed::QuantizedRows;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +16,7 @@ pub struct Context {
     quantized: Mutex<QuantizedRows>,
     recorder: Option<Recorder>,
     recomputes: bool,
+    precision: Precision,
 }
 
 /// What a context has that records.
@@ -34,6 +36,7 @@ impl Context {
             quantized: Mutex::default(),
             recorder: None,
             recomputes: false,
+            precision: Precision::default(),
         }
     }
 
@@ -54,7 +57,18 @@ impl Context {
         Context { recomputes, ..self }
     }
 
-    /// Whether models do so.
+    /// The context, whose products with weights that are not quantized are made with this precision where they are recorded, and
+    /// in the backward pass.
+    pub fn with_precision(self, precision: Precision) -> Context {
+        Context { precision, ..self }
+    }
+
+    /// The precision of such products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Whether models recompute.
     pub fn recomputes(&self) -> bool {
         self.recomputes && self.records()
     }
@@ -62,7 +76,8 @@ impl Context {
     /// A context on the same threads and memory, with a tape of its own.
     pub(crate) fn inner(&self, seed: u64) -> Context {
         let recorder = Recorder { seed: AtomicU64::new(seed), ..Recorder::default() };
-        Context { arena: self.arena.clone(), recorder: Some(recorder), ..Context::new(self.pool.clone()) }
+        let (arena, recorder) = (self.arena.clone(), Some(recorder));
+        Context { arena, recorder, precision: self.precision, ..Context::new(self.pool.clone()) }
     }
 
     /// `x` as the beginning of this context's tape, if a gradient flows to it: its gradient is what

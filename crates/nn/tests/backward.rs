@@ -1,6 +1,7 @@
 //! Each operation's backward gives the derivatives that central differences give.
 
 use kernels::attention::AttentionShape;
+use kernels::gemm::Precision;
 use kernels::packed::{TILE, quantize_outputs};
 use nn::ops::{self, Lora, RopeLayout};
 use nn::{Batch, Context, DType, Gradients, KvCache, KvCacheShape, PackedType, ParameterId};
@@ -125,6 +126,30 @@ fn products_with_trained_weights_and_biases() {
         let [a, b] = ops::linears(cx, &x, [(&p.matrix(1), None), (&p.matrix(2), None)]);
         ops::swiglu(cx, a, &b)
     });
+}
+
+#[test]
+fn products_in_bf16_have_the_gradients_of_float32_but_for_rounding() {
+    let p = Parameters::random(9, &[(9, 96), (80, 96)]);
+    let gradients = [Precision::Float32, Precision::Bf16].map(|precision| {
+        let cx = Context::recording(Arc::new(kernels::Pool::new(2))).with_precision(precision);
+        let y = ops::linear(&cx, &p.input(&cx, 0), &p.matrix(1), None);
+        let dy = Tensor::from_vec(Random(3).floats(9 * 80), 9, 80);
+        let mut gradients = Gradients::new();
+        let result = y.values().to_vec();
+        cx.backward(vec![(y, dy)], &mut gradients);
+        [
+            result,
+            gradients.get(ParameterId(0)).unwrap().to_vec(),
+            gradients.get(ParameterId(1)).unwrap().to_vec(),
+        ]
+    });
+    let rounds = kernels::isa::current() == kernels::Isa::Avx512Bf16;
+    for (exact, rounded) in gradients[0].iter().zip(&gradients[1]) {
+        let largest = exact.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+        let off = exact.iter().zip(rounded).fold(0.0f32, |a, (e, r)| a.max((e - r).abs()));
+        assert!(off < 1e-2 * largest && (off > 1e-5 * largest) == rounds, "{off} of {largest}");
+    }
 }
 
 /// The gradient by the input of a product with a frozen weight.

@@ -141,6 +141,9 @@ pub struct Method {
     pub targets: Vec<String>,
     /// How the frozen base is computed with: `none` (as stored, in float32), `int8` or `int4`.
     pub quantize: Quantize,
+    /// How products of weights that are not quantized are made: `float32`, or `bf16`, which rounds what is multiplied and keeps
+    /// weights and sums in float32 (mixed precision); on processors that do not multiply BF16 numbers it changes nothing.
+    pub precision: PrecisionKind,
     /// Whether the adapter is also written merged into the base, as a plain checkpoint.
     pub merge: bool,
     /// Whether the model, with the adapter merged, is also written as one GGUF file: `none`, or with matrices in `f32`,
@@ -184,6 +187,16 @@ pub enum Quantize {
     Int8,
     /// 4 bits, and 8 where they lose too much.
     Int4,
+}
+
+/// What products are made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionKind {
+    /// Float32.
+    Float32,
+    /// Bfloat16, with sums in float32.
+    Bf16,
 }
 
 /// How long, and in which parts.
@@ -342,6 +355,7 @@ impl Default for Method {
             dropout: 0.0,
             targets: Vec::new(),
             quantize: Quantize::None,
+            precision: PrecisionKind::Float32,
             merge: false,
             gguf: Gguf::None,
         }

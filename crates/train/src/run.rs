@@ -21,11 +21,14 @@ use crate::objective::Passes;
 use crate::optimizer::{AdamW, Muon, Optimizer, clip, gradient_norm};
 use crate::parameters::{LoraTargets, Parameters, TargetError};
 use crate::random::Random;
-use crate::recipe::{Gguf, Kind, ObjectiveKind, OptimizerKind, Quantize, Recipe, Recompute, ScheduleKind};
+use crate::recipe::{
+    Gguf, Kind, ObjectiveKind, OptimizerKind, PrecisionKind, Quantize, Recipe, Recompute, ScheduleKind,
+};
 use crate::reference;
 use crate::schedule::{Decay, Schedule};
 use crate::task::Task;
 use cost::Meter;
+use kernels::gemm::Precision;
 use kernels::{Pool, machine};
 use models::adapter::{Adapter, AdapterConfig, AdapterError};
 use models::checkpoint::FileError;
@@ -259,7 +262,10 @@ impl Run {
             return Ok(Outcome::Stopped(self.done));
         }
         let room = self.recipe.steps.part_tokens;
-        let cx = Context::recording(self.pool.clone()).recomputing(self.recompute).with_room(room);
+        let cx = Context::recording(self.pool.clone())
+            .recomputing(self.recompute)
+            .with_room(room)
+            .with_precision(precision(&self.recipe));
         let mut gradients = Gradients::new();
         let mut metrics = Metrics::open(&self.recipe.output, self.done)?;
         let (first, mut meter) = (self.done, Meter::start(self.saved.cost));
@@ -460,7 +466,17 @@ fn optimizer(recipe: &Recipe, parameters: &Parameters) -> Optimizer {
     match o.kind {
         OptimizerKind::AdamW => Optimizer::new(adamw, parameters),
         OptimizerKind::AdamW8bit => Optimizer::eight_bit(adamw, parameters),
-        OptimizerKind::Muon => Optimizer::muon(Muon { momentum: o.momentum }, adamw, parameters),
+        OptimizerKind::Muon => {
+            let muon = Muon { momentum: o.momentum, precision: precision(recipe) };
+            Optimizer::muon(muon, adamw, parameters)
+        }
+    }
+}
+
+fn precision(recipe: &Recipe) -> Precision {
+    match recipe.method.precision {
+        PrecisionKind::Float32 => Precision::Float32,
+        PrecisionKind::Bf16 => Precision::Bf16,
     }
 }
 

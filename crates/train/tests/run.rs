@@ -62,13 +62,14 @@ fn an_adapter_and_all_weights_learn_what_they_are_shown() {
         ("int8", &["steps.epochs=30", "method.quantize=int8"]),
         ("dora", &["steps.epochs=30", "method.dora=true", "method.quantize=int8"]),
         ("full", &["steps.epochs=30", "method.kind=full"]),
+        ("bf16", &["steps.epochs=30", "method.kind=full", "method.precision=bf16"]),
     ] {
         let (outcome, reports) = train(&recipe(dir.path(), name, settings), NEVER);
         let [first, last] = [&reports[..5], &reports[reports.len() - 5..]]
             .map(|part| part.iter().map(|r| r.loss).sum::<f64>() / 5.0);
         assert!(last < first * 0.5, "{name}: from {first} to {last}");
         let path = result(outcome);
-        if name == "full" {
+        if settings.contains(&"method.kind=full") {
             let mut model = Model::open(&path).unwrap_or_else(|e| panic!("{e}"));
             assert!(model.lm.with_tensors(|tensors| tensors.len()) > 20);
         } else {
@@ -143,10 +144,18 @@ fn weights(path: &Path) -> Vec<u8> {
 #[test]
 fn a_run_that_was_cut_off_ends_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    for (kind, optimizer) in
-        [("lora", "adamw"), ("lora", "adamw8bit"), ("full", "adamw"), ("full", "adamw8bit"), ("full", "muon")]
-    {
-        let settings = [format!("method.kind={kind}"), format!("optimizer.kind={optimizer}")];
+    for (kind, optimizer, precision) in [
+        ("lora", "adamw", "float32"),
+        ("lora", "adamw8bit", "bf16"),
+        ("full", "adamw", "float32"),
+        ("full", "adamw8bit", "float32"),
+        ("full", "muon", "bf16"),
+    ] {
+        let settings = [
+            format!("method.kind={kind}"),
+            format!("optimizer.kind={optimizer}"),
+            format!("method.precision={precision}"),
+        ];
         let settings = settings.each_ref().map(String::as_str);
         let kind = format!("{kind}-{optimizer}");
         let whole = recipe(dir.path(), &format!("{kind}-whole"), &settings);
@@ -172,11 +181,13 @@ fn a_run_that_was_cut_off_ends_with_the_same_bits() {
 #[test]
 fn threads_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut results = ["one", "three"]
-        .iter()
-        .zip(["threads=1", "threads=3"])
-        .map(|(name, threads)| weights(&result(train(&recipe(dir.path(), name, &[threads]), NEVER).0)));
-    assert!(results.next() == results.next());
+    for precision in ["method.precision=float32", "method.precision=bf16"] {
+        let results = ["threads=1", "threads=3"].map(|threads| {
+            let recipe = recipe(dir.path(), &format!("{precision}-{threads}"), &[threads, precision]);
+            weights(&result(train(&recipe, NEVER).0))
+        });
+        assert!(results[0] == results[1], "{precision}");
+    }
 }
 
 #[test]

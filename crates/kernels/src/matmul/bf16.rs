@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 /// Values in a vector.
-const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 /// Columns that a tile runs over at a time.
 const BLOCK: usize = 4096;
 /// Weight rows in a task: at most 384 KB in a block of columns, which stay in the second-level cache for all rows of `x`.
@@ -81,8 +81,11 @@ pub(super) unsafe fn multiply(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Optio
 
 /// `x`, rounded to nearest, halves to even; numbers below the normal ones become zero. Zeros pad the last vector of `out`, which
 /// may be longer.
+///
+/// # Safety
+/// The processor must have [`crate::Isa::Avx512Bf16`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn round_row(x: &[f32], out: &mut [u16]) {
+pub(crate) unsafe fn round_row(x: &[f32], out: &mut [u16]) {
     for (x, out) in x.chunks(LANES).zip(out.chunks_exact_mut(LANES)) {
         let some = u32::MAX >> (LANES - x.len());
         // SAFETY: masked values are not read; the other half begins within the slice or is not read.

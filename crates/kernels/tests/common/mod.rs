@@ -69,3 +69,9 @@ pub fn matrix(bytes: &[u8], dtype: DType, rows: usize, cols: usize) -> Matrix<'_
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
+
+/// The values, rounded to BF16.
+#[allow(dead_code)]
+pub fn to_bf16(x: &[f32]) -> Vec<f32> {
+    x.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect()
+}

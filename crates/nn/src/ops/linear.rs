@@ -6,7 +6,7 @@ use crate::weight::Stored;
 use crate::{Context, Tensor, Vector, Weight};
 use kernels::Pool;
 use kernels::backward::dropout;
-use kernels::gemm::{Right, View, add_product, product};
+use kernels::gemm::{Precision, Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
 use kernels::packed::{PackedMatrix, Product, matmul_packed};
 
@@ -69,10 +69,10 @@ fn rows_product(cx: &Context, x: &Tensor, weight: Matrix<'_>, bias: Option<&[f32
     let (a, b, n) = (View::new(x.values(), x.cols()), Right::Transposed(weight), weight.rows());
     let out = out.values_mut();
     match bias {
-        None => product(cx.pool(), a, b, n, out),
+        None => product(cx.pool(), cx.precision(), a, b, n, out),
         Some(bias) => {
             out.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
-            add_product(cx.pool(), a, b, n, out);
+            add_product(cx.pool(), cx.precision(), a, b, n, out);
         }
     }
 }
@@ -112,15 +112,16 @@ pub(super) fn input_gradient(cx: &Context, weight: &Weight, dy: &Tensor, sum: Op
 }
 
 /// `dx [n, in] = dy [n, out] · weight [out, in]`, or that added to `dx`: in integers with the weight's transpose if it has a
-/// packed one, which rounds `dy` to 8 bits as the forward product does `x`; else in float32, to which rows of any format are
-/// decoded once.
+/// packed one, which rounds `dy` to 8 bits as the forward product does `x`; else in the context's precision, and rows of any format
+/// are decoded once.
 pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], adds: bool, dx: &mut [f32]) {
     if let Some(Stored::Packed(transpose)) = weight.transpose().map(Weight::stored) {
         return packed_product(cx, dy, transpose, adds, dx);
     }
     let rows = |row: usize, values: &mut [f32]| weight.decode_row(row, values);
     let multiply = if adds { add_product } else { product };
-    multiply(cx.pool(), View::new(dy, weight.rows()), Right::Rows(&rows), weight.cols(), dx);
+    let dy = View::new(dy, weight.rows());
+    multiply(cx.pool(), cx.precision(), dy, Right::Rows(&rows), weight.cols(), dx);
 }
 
 /// `out [n, out] = x [n, in] · weightᵀ`, or that added to `out`.
@@ -141,7 +142,8 @@ pub(super) fn weight_gradient(pass: &mut Pass<'_>, weight: &Weight, dy: &[f32], 
 pub(super) fn outer_product(cx: &Context, weight: &Weight, dy: &[f32], x: &[f32], sum: &mut [f32]) {
     let cols = weight.cols();
     let rows = |row: usize, values: &mut [f32]| values.copy_from_slice(&x[row * cols..][..cols]);
-    add_product(cx.pool(), View::new(dy, weight.rows()).transposed(), Right::Rows(&rows), cols, sum);
+    let dy = View::new(dy, weight.rows()).transposed();
+    add_product(cx.pool(), cx.precision(), dy, Right::Rows(&rows), cols, sum);
 }
 
 /// A low-rank adapter of a [`linear`] (LoRA, arXiv:2106.09685).
@@ -178,8 +180,8 @@ impl Lora {
         let mut values = weight.to_f32();
         let b: Vec<f32> = self.b.to_f32().iter().map(|v| v * self.scale).collect();
         let row = |row: usize, out: &mut [f32]| self.a.decode_row(row, out);
-        let rows = Right::Rows(&row);
-        add_product(pool, View::new(&b, self.b.cols()), rows, weight.cols(), &mut values);
+        let (b, a) = (View::new(&b, self.b.cols()), Right::Rows(&row));
+        add_product(pool, Precision::Float32, b, a, weight.cols(), &mut values);
         values
     }
 }
@@ -207,8 +209,8 @@ pub(super) fn narrowed(cx: &Context, x: &Tensor, adapter: &Lora) -> Narrowed {
 fn add_linear(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
     match weight.stored() {
         Stored::Rows(matrix) => {
-            let x = View::new(x.values(), x.cols());
-            add_product(cx.pool(), x, Right::Transposed(matrix), weight.rows(), y.values_mut());
+            let (x, matrix) = (View::new(x.values(), x.cols()), Right::Transposed(matrix));
+            add_product(cx.pool(), cx.precision(), x, matrix, weight.rows(), y.values_mut());
         }
         Stored::Packed(weight) => packed_product(cx, x.values(), weight, true, y.values_mut()),
     }

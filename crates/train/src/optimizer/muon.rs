@@ -6,7 +6,7 @@
 
 use crate::parameters::ParameterInfo;
 use kernels::Pool;
-use kernels::gemm::{Right, View, add_product};
+use kernels::gemm::{Precision, Right, View, add_product};
 use kernels::optimizer::sum_of_squares;
 
 /// The settings of Muon.
@@ -14,11 +14,14 @@ use kernels::optimizer::sum_of_squares;
 pub struct Muon {
     /// Decay of the momentum.
     pub momentum: f64,
+    /// Of the products that make a step orthogonal. Singular values end somewhere near 1 anyway, so that BF16 does no harm, as
+    /// Jordan found.
+    pub precision: Precision,
 }
 
 impl Default for Muon {
     fn default() -> Muon {
-        Muon { momentum: 0.95 }
+        Muon { momentum: 0.95, precision: Precision::Float32 }
     }
 }
 
@@ -59,7 +62,7 @@ impl Muon {
             *m += (g - *m) * renewal;
             g + (*m - g) * self.momentum as f32
         });
-        let step = orthogonal(pool, ahead.collect(), *rows, *cols);
+        let step = orthogonal(pool, self.precision, ahead.collect(), *rows, *cols);
         let size = (learning_rate * SIZE * (*rows.max(cols) as f64).sqrt()) as f32;
         let decay = decay as f32;
         values.iter_mut().zip(&step).for_each(|(value, step)| *value = *value * decay - size * step);
@@ -67,10 +70,10 @@ impl Muon {
 }
 
 /// The matrix `x [rows, cols]` with singular values near 1, by Newton-Schulz iterations: `x ← a x + (b (x xᵀ) + c (x xᵀ)²) x`.
-fn orthogonal(pool: &Pool, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> {
+fn orthogonal(pool: &Pool, precision: Precision, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> {
     if rows > cols {
         // x xᵀ should be the smaller of both products
-        let turned = orthogonal(pool, transposed(&x, rows, cols), cols, rows);
+        let turned = orthogonal(pool, precision, transposed(&x, rows, cols), cols, rows);
         return transposed(&turned, cols, rows);
     }
     let length = (sum_of_squares(pool, &x).sqrt() + EPS) as f32;
@@ -78,7 +81,8 @@ fn orthogonal(pool: &Pool, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32
     let [a, b, c] = COEFFICIENTS;
     let product = |left: &[f32], right: &[f32], n: usize, mut out: Vec<f32>| {
         let row = |row: usize, values: &mut [f32]| values.copy_from_slice(&right[row * n..][..n]);
-        add_product(pool, View::new(left, left.len() / rows), Right::Rows(&row), n, &mut out);
+        let left = View::new(left, left.len() / rows);
+        add_product(pool, precision, left, Right::Rows(&row), n, &mut out);
         out
     };
     for _ in 0..ITERATIONS {
@@ -196,10 +200,12 @@ mod tests {
         for (row, values) in skewed.chunks_exact_mut(cols).enumerate() {
             values.iter_mut().for_each(|v| *v *= 0.5f32.powi(row as i32 / 2));
         }
-        let x = orthogonal(&pool, skewed, rows, cols);
-        for row in x.chunks_exact(cols) {
-            let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-            assert!((0.4..1.3).contains(&length), "{length}");
+        for precision in [Precision::Float32, Precision::Bf16] {
+            let x = orthogonal(&pool, precision, skewed.clone(), rows, cols);
+            for row in x.chunks_exact(cols) {
+                let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+                assert!((0.4..1.3).contains(&length), "{length} in {precision:?}");
+            }
         }
     }
 }

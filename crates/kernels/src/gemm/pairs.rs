@@ -1,0 +1,175 @@
+//! Places of two BF16 values, for processors that multiply pairs of them (`vdpbf16ps`): twice the products of an instruction
+//! in float32.
+
+use super::tiles::{MR, Places, tiles_in};
+use super::{Block, View};
+use crate::matmul::bf16::{LANES, round_row};
+use crate::pool::Parts;
+use crate::simd::Simd;
+use crate::simd::x86::Avx512;
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+/// [`super::Form::Pair`]. All of it requires [`crate::Isa::Avx512Bf16`].
+pub(super) struct Pairs;
+
+/// Where each BF16 value of 16 pairs lies in a vector that has all first values before all second ones.
+static PAIRED: [u16; LANES] = {
+    let mut places = [0; LANES];
+    let mut i = 0;
+    while i < LANES {
+        places[i] = (i / 2 + i % 2 * (LANES / 2)) as u16;
+        i += 1;
+    }
+    places
+};
+
+/// The pairs of two vectors, each rounded to nearest, halves to even.
+#[inline(always)]
+unsafe fn pair(first: __m512, second: __m512) -> __m512 {
+    // SAFETY: the caller's promise on the processor; all bits are values of both types of vectors.
+    unsafe {
+        let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second, first));
+        let places = _mm512_loadu_si512(PAIRED.as_ptr().cast());
+        _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, rounded))
+    }
+}
+
+impl Places<Avx512> for Pairs {
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn join(rows: *const f32, stride: usize) -> __m512 {
+        // SAFETY: the caller's promises.
+        unsafe { pair(Avx512::load(rows), Avx512::load(rows.add(stride))) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller's promise; all bits are values of both types of vectors.
+        unsafe {
+            let [a, b]: [__m512bh; 2] = std::mem::transmute([a, b]);
+            _mm512_dpbf16_ps(sum, a, b)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_rows(
+        a: View<'_>,
+        rows: Range<usize>,
+        k: Range<usize>,
+        scratch: &mut Vec<f32>,
+        out: &mut Vec<f32>,
+    ) {
+        let (groups, steps) = (rows.len().div_ceil(MR), k.len().div_ceil(2));
+        out.resize(groups * MR * steps, 0.0);
+        // SAFETY: the caller's promise on the processor.
+        unsafe {
+            match a.row_stride {
+                1 => pack_columns(a, rows, k, out),
+                _ => pack_lines(a, rows, k, scratch, out),
+            }
+        }
+    }
+}
+
+/// [`Places::pack_rows`] of a matrix whose rows lie together: each is rounded, and then the rows of a group are woven.
+#[inline(always)]
+unsafe fn pack_lines(
+    a: View<'_>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let steps = k.len().div_ceil(2);
+    let stride = steps.next_multiple_of(LANES / 2);
+    scratch.resize(MR * stride, 0.0);
+    for (group, out) in out.chunks_exact_mut(MR * steps).enumerate() {
+        for (i, places) in scratch.chunks_exact_mut(stride).enumerate() {
+            let row = (rows.start + group * MR + i).min(rows.end - 1);
+            // SAFETY: the caller's promise on the processor.
+            unsafe { round_to(&a.values[row * a.row_stride..][k.clone()], places) };
+        }
+        let lines: [&[f32]; MR] = std::array::from_fn(|i| &scratch[i * stride..][..steps]);
+        for (step, out) in out.as_chunks_mut::<MR>().0.iter_mut().enumerate() {
+            *out = std::array::from_fn(|i| lines[i][step]);
+        }
+    }
+}
+
+/// [`Places::pack_rows`] of a matrix whose columns lie together.
+#[inline(always)]
+unsafe fn pack_columns(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &mut [f32]) {
+    let steps = k.len().div_ceil(2);
+    for step in 0..steps {
+        let column = k.start + 2 * step;
+        let first = &a.values[column * a.col_stride..][rows.clone()];
+        // what stands beside the last of an odd number of columns is zero
+        let second = (column + 1 < k.end).then(|| &a.values[(column + 1) * a.col_stride..][rows.clone()]);
+        for group in 0..rows.len().div_ceil(MR) {
+            let some = group * MR..((group + 1) * MR).min(rows.len());
+            let mask = (1u16 << some.len()) - 1;
+            let load = |values: &[f32]| {
+                // SAFETY: masked values are not read; the caller's promise on the processor.
+                unsafe { _mm512_maskz_loadu_ps(mask, values[some.clone()].as_ptr()) }
+            };
+            // SAFETY: of a group's places of this step, 4 and 2 are written; the caller's promise on the processor.
+            unsafe {
+                let places = pair(load(first), second.map_or(_mm512_setzero_ps(), load));
+                let to = out[(group * steps + step) * MR..][..MR].as_mut_ptr();
+                _mm_storeu_ps(to, _mm512_castps512_ps128(places));
+                _mm_storel_pd(to.add(4).cast(), _mm_castps_pd(_mm512_extractf32x4_ps::<1>(places)));
+            }
+        }
+    }
+}
+
+/// Writes the places of `values` to `places`, which has room for whole vectors of them.
+#[inline(always)]
+unsafe fn round_to(values: &[f32], places: &mut [f32]) {
+    // SAFETY: two BF16 values take a float32's place; the caller's promise on the processor.
+    unsafe {
+        let halves = std::slice::from_raw_parts_mut(places.as_mut_ptr().cast::<u16>(), 2 * places.len());
+        round_row(values, halves);
+    }
+}
+
+/// The places of `values`, which lie one behind the other.
+///
+/// # Safety
+/// The processor must have [`crate::Isa::Avx512Bf16`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+pub(super) unsafe fn round<'a>(values: &[f32], places: &'a mut Vec<f32>) -> &'a [f32] {
+    places.resize(values.len().next_multiple_of(LANES) / 2, 0.0);
+    // SAFETY: the caller's promise.
+    unsafe { round_to(values, places) };
+    &places[..values.len().div_ceil(2)]
+}
+
+/// [`super::panels::unpack_rows`].
+///
+/// # Safety
+/// As [`round`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+pub(super) unsafe fn unpack_rows(
+    b: &dyn Fn(usize, &mut [f32]),
+    some: Range<usize>,
+    k: &Range<usize>,
+    n: usize,
+    width: usize,
+    panels: &Parts<f32>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { super::panels::unpack_places::<Avx512, Pairs>(b, some, k, n, width, panels) }
+}
+
+/// [`super::tiles::tiles`].
+///
+/// # Safety
+/// As [`round`]; the block has pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+pub(super) unsafe fn tiles(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) {
+    // SAFETY: the caller's promise.
+    unsafe { tiles_in::<Avx512, Pairs>(block, rows, cols, out) }
+}
