@@ -127,6 +127,22 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
     (exact, rounded)
 }
 
+/// Attention over a cache in BF16 whose heads and blocks are whole vectors: some sets round queries and weights to BF16.
+fn attention_in_pairs() -> Vec<f32> {
+    let mut random = Random::new(13);
+    let pool = Pool::new(2);
+    let layout = KvLayout { dtype: DType::BF16, block_tokens: 32, kv_heads: 2, head_dim: 64 };
+    let shape = AttentionShape { heads: 4, scale: 0.125, window: None };
+    let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[1, 0] }];
+    let mut cache = [vec![0; layout.block_bytes() * 2], vec![0; layout.block_bytes() * 2]];
+    store_keys(&pool, &random.floats(45 * 2 * 64), layout, &seqs, &mut cache[0]);
+    store_values(&pool, &random.floats(45 * 2 * 64), layout, &seqs, &mut cache[1]);
+    let q = to_bf16(&random.floats(45 * 4 * 64));
+    let mut out = vec![0.0; q.len()];
+    paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
+    out
+}
+
 /// Where BF16 numbers are multiplied as they are, activations are rounded to them first, to nearest and halves to even, in rows
 /// of any length; elsewhere they are not.
 fn check_rounding(isa: Isa) {
@@ -153,10 +169,14 @@ fn every_instruction_set_agrees_with_the_portable_one() {
     assert!(isa::select("abacus").is_err_and(|e| e.to_string().contains("portable")));
     isa::select("portable").unwrap();
     let (exact, rounded) = everything();
+    let attended = attention_in_pairs();
     for isa in Isa::available() {
         isa::select(isa.name()).unwrap();
         eprintln!("checking {}", isa.name());
         check_rounding(isa);
+        let most = if isa == Isa::Avx512Bf16 { 2e-3 } else { 1e-5 };
+        let off = attended.iter().zip(attention_in_pairs()).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+        assert!(off < most, "{}: attention is off by {off}", isa.name());
         let (e, r) = everything();
         assert_eq!(common::bits(&exact), common::bits(&e), "{} decodes exactly", isa.name());
         for (i, (a, b)) in rounded.iter().zip(&r).enumerate() {
