@@ -117,7 +117,7 @@ trait Products<S: Simd> {
     /// Prepares the queries.
     ///
     /// # Safety
-    /// As for [`Simd`], here and below.
+    /// Here and below: as for [`Simd`], and the cache is of a layout that these products are for.
     unsafe fn begin(scratch: &mut Scratch);
     /// Scores of all queries with a block's keys, from `column` of the scores, unscaled. Keys are read as they are stored if
     /// `direct`, and then `ahead` is asked for meanwhile.
@@ -161,10 +161,11 @@ enum Read {
 #[derive(Default)]
 struct Scratch {
     progress: Progress,
-    /// A block's keys `[head_dim, keys]`, decoded but for their scales `[head_dim / 32, keys]` if they have some.
+    /// A block's keys `[head_dim, keys]`, decoded but for their scales `[head_dim / 32, keys]` if they have some; or their pairs
+    /// `[head_dim / 2, keys]`.
     keys: Vec<f32>,
     key_scales: Vec<f32>,
-    /// Its values `[block_tokens, width]`, decoded.
+    /// Its values `[block_tokens, width]`, decoded; or their pairs `[block_tokens / 2, width]`.
     values: Vec<f32>,
     /// Queries and weights in BF16, `[queries, dim]` and `[queries, columns]`.
     rounded_queries: Vec<u16>,

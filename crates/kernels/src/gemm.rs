@@ -4,8 +4,8 @@
 //! needs no such promise, but two products more: `dx = dy · w`, which runs across stored rows, and `dw = dyᵀ · x`. All are
 //! `a · b` here, where `a` is read by rows or by columns and `b` comes by rows or as a transposed weight.
 //!
-//! `b` is unpacked into panels, so that it can come from any storage type. Each output is summed over ascending `k` within a
-//! block of [`STEPS`], and blocks are added in order: the same bits on any number of threads.
+//! `b` is unpacked into panels, so that it can come from any storage type. Each output is summed step by step within a block
+//! of [`STEPS`], and blocks are added in order: the same bits on any number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod pairs;

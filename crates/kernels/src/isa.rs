@@ -16,7 +16,7 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with the integer dot products of 512 bits.
     Avx512Vnni,
-    /// And with products of BF16 numbers: Intel since Cooper Lake, AMD since Zen 4.
+    /// And with products of BF16 numbers: Cooper Lake, Sapphire Rapids and later Xeons, AMD since Zen 4.
     Avx512Bf16,
     /// 64-bit Arm.
     Neon,

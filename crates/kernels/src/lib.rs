@@ -11,6 +11,8 @@
 pub mod attention;
 pub mod attention_backward;
 pub mod backward;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod decode;
 pub mod dtype;
 pub mod elementwise;

@@ -9,7 +9,7 @@
 //! processor multiplies BF16 numbers, BF16 weights have a way of their own ([`bf16`]).
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod bf16;
+mod bf16;
 
 use crate::decode::decode_body;
 pub use crate::decode::decode_row;

@@ -174,9 +174,9 @@ fn every_instruction_set_agrees_with_the_portable_one() {
         isa::select(isa.name()).unwrap();
         eprintln!("checking {}", isa.name());
         check_rounding(isa);
-        let most = if isa == Isa::Avx512Bf16 { 2e-3 } else { 1e-5 };
+        let expected = if isa == Isa::Avx512Bf16 { 1e-5..2e-3 } else { 0.0..1e-5 };
         let off = attended.iter().zip(attention_in_pairs()).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
-        assert!(off < most, "{}: attention is off by {off}", isa.name());
+        assert!(expected.contains(&off), "{}: attention is off by {off}", isa.name());
         let (e, r) = everything();
         assert_eq!(common::bits(&exact), common::bits(&e), "{} decodes exactly", isa.name());
         for (i, (a, b)) in rounded.iter().zip(&r).enumerate() {

@@ -89,9 +89,10 @@ impl Forms {
 }
 
 fn split(templates: &[&str]) -> SplitForms {
+    assert!(!templates.iter().all(|of| of.starts_with(ALWAYS)), "nothing of {templates:?} can be asked");
     let all_forms = |is_always: bool| {
         let of_kind = templates.iter().filter(move |template| template.starts_with(ALWAYS) == is_always);
-        of_kind.flat_map(|template| forms(template.trim_start_matches(ALWAYS)))
+        of_kind.flat_map(|template| forms(template.strip_prefix(ALWAYS).unwrap_or(template)))
     };
     let always: HashSet<String> = all_forms(true).collect();
     let mut forms: Vec<String> = all_forms(false).chain(always.iter().cloned()).collect();

@@ -57,8 +57,8 @@ impl Context {
         Context { recomputes, ..self }
     }
 
-    /// The context, whose products with weights that are not quantized are made with this precision where they are recorded, and
-    /// in the backward pass.
+    /// The context, whose products with weights that are not quantized are made in this precision, and the backward pass's. A row
+    /// has the same bits in any company in float32 without recording only.
     pub fn with_precision(self, precision: Precision) -> Context {
         Context { precision, ..self }
     }

@@ -337,7 +337,9 @@ impl Run {
                 let moved = self.done > 0 && self.adapter.is_none();
                 let mut base = if moved { Some(open_weights(&self.base.path)?.1) } else { None };
                 let lm = base.as_mut().unwrap_or(&mut self.model.lm);
-                let (cx, part_tokens) = (Context::new(self.pool.clone()), self.recipe.steps.part_tokens);
+                let part_tokens = self.recipe.steps.part_tokens;
+                // as the steps compute, so that rounding is no preference
+                let cx = Context::new(self.pool.clone()).with_precision(precision(&self.recipe));
                 let Some(found) = reference::compute(&cx, lm, &preferences, part_tokens, stop) else {
                     return Ok(false);
                 };

@@ -97,6 +97,7 @@ fn preferences_are_learned_from_where_the_model_stands() {
         ("lora", &[][..]),
         ("int8", &["method.quantize=int8", "objective.label_smoothing=0.1"]),
         ("full", &["method.kind=full", "optimizer.learning_rate=1e-3"]),
+        ("bf16", &["method.kind=full", "optimizer.learning_rate=1e-3", "method.precision=bf16"]),
         ("ipo", &["objective.loss=ipo"]),
     ] {
         let (_, reports) = train(&setup.recipe(name, "dpo", settings), NEVER);

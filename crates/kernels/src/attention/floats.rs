@@ -7,6 +7,7 @@ use crate::decode::decode_body;
 use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, Q8, Simd, Stored};
 use std::ops::Range;
 
+/// Over caches of every layout.
 pub(super) struct Floats;
 
 impl<S: Simd> Products<S> for Floats {

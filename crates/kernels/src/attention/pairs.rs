@@ -1,27 +1,24 @@
-//! Scores and sums over a cache in BF16, on processors that multiply pairs of BF16 values (`vdpbf16ps`): twice the products of
-//! an instruction in float32, and nothing to convert. Queries and weights are rounded to BF16, as PyTorch does; sums are
+//! Scores and sums over a cache in BF16, on processors that multiply pairs of BF16 values: twice the products of an instruction
+//! in float32, and nothing to convert. Queries and weights are rounded to BF16, as PyTorch does; sums are
 //! float32.
 //!
 //! A pair of keys' values are neighbours in a head, a pair of values neighbours in time. Both lie in two rows of the cache, which are
-//! woven: for few queries as they are read, for many once. A token that is not there, beside the last one, is zero: what its
-//! place holds may be no number.
+//! woven: for few queries as they are read, for many once. What stands beside a sequence's last token is taken for zero, since
+//! its place may hold no number. Beside the last token that a query sees there may be a later one of its sequence, which has a
+//! weight of zero, and has to be finite.
 
 // sums are named by query and vector, which are places of registers
 #![allow(clippy::needless_range_loop)]
 
 use super::tile::TILE_QUERIES;
 use super::{Block, Products, Read, Scratch, Task, attend_body, resize};
-use crate::matmul::bf16::round_row;
+use crate::bf16::{LANES, PAIRS, multiply_pairs, round_row, weave};
 use crate::pool::Parts;
 use crate::simd::x86::Avx512;
 use crate::simd::{CACHE_LINE, Simd};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// BF16 values in a vector.
-const LANES: usize = 32;
-/// Pairs in a vector, and sums.
-const PAIRS: usize = LANES / 2;
 /// Bytes of a BF16 value.
 const BYTES: usize = 2;
 
@@ -35,6 +32,7 @@ pub(super) unsafe fn attend(task: Task<'_>, out: &Parts<f32>) {
     unsafe { attend_body::<Avx512, Pairs>(task, out) }
 }
 
+/// Over caches of which [`super::rounds_queries`] says so: in BF16, heads and blocks of whole vectors.
 struct Pairs;
 
 impl Products<Avx512> for Pairs {
@@ -128,7 +126,7 @@ impl Products<Avx512> for Pairs {
             if !own.is_empty() {
                 let tokens = own.start - first..own.end - first;
                 // a block begins with the first of a pair
-                let weights = |i: usize| rounded_weights[i * columns + first..].as_ptr().cast::<f32>();
+                let weights = |i: usize| rounded_weights[i * columns + first..].as_ptr().cast::<i32>();
                 let sums = &mut progress.sums[i * width..next * width];
                 // SAFETY: weights and values have all pairs of these tokens; the caller's promise.
                 unsafe {
@@ -155,31 +153,6 @@ impl Products<Avx512> for Pairs {
     }
 }
 
-/// Where the pairs of the first and of the second half of two vectors come from.
-static WOVEN: [[u16; LANES]; 2] = {
-    let mut places = [[0; LANES]; 2];
-    let mut i = 0;
-    while i < 2 * LANES {
-        places[i / LANES][i % LANES] = (i / 2 + i % 2 * LANES) as u16;
-        i += 1;
-    }
-    places
-};
-
-/// The pairs of two rows' vectors.
-#[inline(always)]
-unsafe fn weave(first: __m512i, second: __m512i) -> [__m512; 2] {
-    // SAFETY: the caller's promise on the processor.
-    unsafe {
-        let low = _mm512_loadu_si512(WOVEN[0].as_ptr().cast());
-        let high = _mm512_loadu_si512(WOVEN[1].as_ptr().cast());
-        [
-            _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, low, second)),
-            _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, high, second)),
-        ]
-    }
-}
-
 /// Writes the pairs of each two of `rows` rows of `len` values, whole vectors. What stands beside the last of an odd number of
 /// rows is zero.
 #[inline(always)]
@@ -192,8 +165,8 @@ unsafe fn weave_rows(stored: *const u8, rows: usize, len: usize, out: *mut f32) 
                 let row = stored.add((2 * pair * len + at) * BYTES);
                 let second = _mm512_maskz_loadu_epi16(there, row.wrapping_add(len * BYTES).cast());
                 let [low, high] = weave(_mm512_loadu_si512(row.cast()), second);
-                _mm512_storeu_ps(out.add(pair * len + at), low);
-                _mm512_storeu_ps(out.add(pair * len + at + PAIRS), high);
+                _mm512_storeu_si512(out.add(pair * len + at).cast(), low);
+                _mm512_storeu_si512(out.add(pair * len + at + PAIRS).cast(), high);
             }
         }
     }
@@ -205,21 +178,11 @@ fn mask(all: bool) -> u32 {
     if all { u32::MAX } else { 0 }
 }
 
-/// `sum + a · b`, pair by pair.
-#[inline(always)]
-unsafe fn multiply(a: __m512, b: __m512, sum: __m512) -> __m512 {
-    // SAFETY: the caller's promise on the processor; all bits are values of both types of vectors.
-    unsafe {
-        let [a, b]: [__m512bh; 2] = std::mem::transmute([a, b]);
-        _mm512_dpbf16_ps(sum, a, b)
-    }
-}
-
 /// Scores that are computed together: of some queries with tokens from `at`.
 #[derive(Clone, Copy)]
 struct Tile {
     /// Pairs `[.., half]`.
-    queries: *const f32,
+    queries: *const i32,
     half: usize,
     /// Tokens of the block.
     row: usize,
@@ -275,7 +238,7 @@ unsafe fn tile_scores<const STORED: bool, const Q: usize, const N: usize>(
                     Avx512::prefetch(ahead[1].wrapping_add(byte));
                 }
             }
-            let mut loaded = [_mm512_setzero_ps(); N];
+            let mut loaded = [_mm512_setzero_si512(); N];
             for n in (0..N).step_by(2) {
                 if STORED {
                     let first = keys.cast::<u16>().add(at + n * PAIRS);
@@ -283,14 +246,14 @@ unsafe fn tile_scores<const STORED: bool, const Q: usize, const N: usize>(
                         weave(_mm512_loadu_si512(first.cast()), _mm512_loadu_si512(first.add(row).cast()));
                     (loaded[n], loaded[n + 1]) = (low, high);
                 } else {
-                    loaded[n] = _mm512_loadu_ps(keys.add(at + n * PAIRS));
-                    loaded[n + 1] = _mm512_loadu_ps(keys.add(at + (n + 1) * PAIRS));
+                    loaded[n] = _mm512_loadu_si512(keys.add(at + n * PAIRS).cast());
+                    loaded[n + 1] = _mm512_loadu_si512(keys.add(at + (n + 1) * PAIRS).cast());
                 }
             }
             for q in 0..Q {
-                let query = _mm512_set1_ps(queries.add(q * half + d).read_unaligned());
+                let query = _mm512_set1_epi32(queries.add(q * half + d).read_unaligned());
                 for n in 0..N {
-                    sums[q][n] = multiply(query, loaded[n], sums[q][n]);
+                    sums[q][n] = multiply_pairs(query, loaded[n], sums[q][n]);
                 }
             }
         }
@@ -311,7 +274,7 @@ const HELD: usize = 8;
 #[inline(always)]
 unsafe fn accumulate<const STORED: bool, const Q: usize>(
     sums: &mut [f32],
-    weights: [*const f32; Q],
+    weights: [*const i32; Q],
     tokens: Range<usize>,
     values: *const f32,
     ahead: Option<*const u8>,
@@ -334,7 +297,7 @@ unsafe fn accumulate<const STORED: bool, const Q: usize>(
 #[inline(always)]
 unsafe fn accumulate_columns<const STORED: bool, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    weights: [*const f32; Q],
+    weights: [*const i32; Q],
     tokens: Range<usize>,
     values: *const f32,
     at: usize,
@@ -361,7 +324,7 @@ unsafe fn accumulate_columns<const STORED: bool, const Q: usize, const N: usize>
                 }
             }
             let there = mask(2 * pair + 1 < tokens.end);
-            let mut loaded = [_mm512_setzero_ps(); N];
+            let mut loaded = [_mm512_setzero_si512(); N];
             for n in (0..N).step_by(2) {
                 if STORED {
                     let first = values.cast::<u16>().add(at + n * PAIRS);
@@ -369,14 +332,14 @@ unsafe fn accumulate_columns<const STORED: bool, const Q: usize, const N: usize>
                     let [low, high] = weave(_mm512_loadu_si512(first.cast()), second);
                     (loaded[n], loaded[n + 1]) = (low, high);
                 } else {
-                    loaded[n] = _mm512_loadu_ps(values.add(at + n * PAIRS));
-                    loaded[n + 1] = _mm512_loadu_ps(values.add(at + (n + 1) * PAIRS));
+                    loaded[n] = _mm512_loadu_si512(values.add(at + n * PAIRS).cast());
+                    loaded[n + 1] = _mm512_loadu_si512(values.add(at + (n + 1) * PAIRS).cast());
                 }
             }
             for q in 0..Q {
-                let weight = _mm512_set1_ps(weights[q].add(pair).read_unaligned());
+                let weight = _mm512_set1_epi32(weights[q].add(pair).read_unaligned());
                 for n in 0..N {
-                    held[q][n] = multiply(weight, loaded[n], held[q][n]);
+                    held[q][n] = multiply_pairs(weight, loaded[n], held[q][n]);
                 }
             }
         }

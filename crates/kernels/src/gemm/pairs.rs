@@ -1,9 +1,8 @@
-//! Places of two BF16 values, for processors that multiply pairs of them (`vdpbf16ps`): twice the products of an instruction
-//! in float32.
+//! Places of two BF16 values, for processors that multiply pairs of them: twice the products of an instruction in float32.
 
-use super::tiles::{MR, Places, tiles_in};
+use super::tiles::{MR, Places, tiles_of};
 use super::{Block, View};
-use crate::matmul::bf16::{LANES, round_row};
+use crate::bf16::{LANES, multiply_pairs, pair, round_row};
 use crate::pool::Parts;
 use crate::simd::Simd;
 use crate::simd::x86::Avx512;
@@ -13,44 +12,19 @@ use std::ops::Range;
 /// [`super::Form::Pair`]. All of it requires [`crate::Isa::Avx512Bf16`].
 pub(super) struct Pairs;
 
-/// Where each BF16 value of 16 pairs lies in a vector that has all first values before all second ones.
-static PAIRED: [u16; LANES] = {
-    let mut places = [0; LANES];
-    let mut i = 0;
-    while i < LANES {
-        places[i] = (i / 2 + i % 2 * (LANES / 2)) as u16;
-        i += 1;
-    }
-    places
-};
-
-/// The pairs of two vectors, each rounded to nearest, halves to even.
-#[inline(always)]
-unsafe fn pair(first: __m512, second: __m512) -> __m512 {
-    // SAFETY: the caller's promise on the processor; all bits are values of both types of vectors.
-    unsafe {
-        let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second, first));
-        let places = _mm512_loadu_si512(PAIRED.as_ptr().cast());
-        _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, rounded))
-    }
-}
-
 impl Places<Avx512> for Pairs {
     const VALUES: usize = 2;
 
     #[inline(always)]
     unsafe fn join(rows: *const f32, stride: usize) -> __m512 {
         // SAFETY: the caller's promises.
-        unsafe { pair(Avx512::load(rows), Avx512::load(rows.add(stride))) }
+        unsafe { _mm512_castsi512_ps(pair(Avx512::load(rows), Avx512::load(rows.add(stride)))) }
     }
 
     #[inline(always)]
     unsafe fn multiply(a: __m512, b: __m512, sum: __m512) -> __m512 {
-        // SAFETY: the caller's promise; all bits are values of both types of vectors.
-        unsafe {
-            let [a, b]: [__m512bh; 2] = std::mem::transmute([a, b]);
-            _mm512_dpbf16_ps(sum, a, b)
-        }
+        // SAFETY: the caller's promise.
+        unsafe { multiply_pairs(_mm512_castps_si512(a), _mm512_castps_si512(b), sum) }
     }
 
     #[inline(always)]
@@ -109,20 +83,27 @@ unsafe fn pack_columns(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &m
         let second = (column + 1 < k.end).then(|| &a.values[(column + 1) * a.col_stride..][rows.clone()]);
         for group in 0..rows.len().div_ceil(MR) {
             let some = group * MR..((group + 1) * MR).min(rows.len());
-            let mask = (1u16 << some.len()) - 1;
-            let load = |values: &[f32]| {
-                // SAFETY: masked values are not read; the caller's promise on the processor.
-                unsafe { _mm512_maskz_loadu_ps(mask, values[some.clone()].as_ptr()) }
-            };
             // SAFETY: of a group's places of this step, 4 and 2 are written; the caller's promise on the processor.
             unsafe {
-                let places = pair(load(first), second.map_or(_mm512_setzero_ps(), load));
+                let low = load_some(&first[some.clone()]);
+                let high = match second {
+                    Some(second) => load_some(&second[some]),
+                    None => _mm512_setzero_ps(),
+                };
+                let places = pair(low, high);
                 let to = out[(group * steps + step) * MR..][..MR].as_mut_ptr();
-                _mm_storeu_ps(to, _mm512_castps512_ps128(places));
-                _mm_storel_pd(to.add(4).cast(), _mm_castps_pd(_mm512_extractf32x4_ps::<1>(places)));
+                _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(places));
+                _mm_storel_epi64(to.add(4).cast(), _mm512_extracti32x4_epi32::<1>(places));
             }
         }
     }
+}
+
+/// The first values of a vector, at most [`MR`], and zeros.
+#[inline(always)]
+unsafe fn load_some(values: &[f32]) -> __m512 {
+    // SAFETY: masked values are not read; the caller's promise on the processor.
+    unsafe { _mm512_maskz_loadu_ps((1 << values.len()) - 1, values.as_ptr()) }
 }
 
 /// Writes the places of `values` to `places`, which has room for whole vectors of them.
@@ -164,12 +145,12 @@ pub(super) unsafe fn unpack_rows(
     unsafe { super::panels::unpack_places::<Avx512, Pairs>(b, some, k, n, width, panels) }
 }
 
-/// [`super::tiles::tiles`].
+/// [`super::tiles::tiles`] of a block that has pairs, which are in whole panels ([`super::Form::of`]).
 ///
 /// # Safety
-/// As [`round`]; the block has pairs.
+/// As [`round`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
 pub(super) unsafe fn tiles(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) {
     // SAFETY: the caller's promise.
-    unsafe { tiles_in::<Avx512, Pairs>(block, rows, cols, out) }
+    unsafe { tiles_of::<Avx512, Pairs, 4>(block, rows, cols, out) }
 }

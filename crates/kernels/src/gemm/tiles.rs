@@ -110,35 +110,23 @@ simd_kernel! {
 
 #[inline(always)]
 unsafe fn singles<S: Simd>(block: &Block<'_>, rows: Range<usize>, cols: Range<usize>, out: &Parts<f32>) {
-    // SAFETY: the caller's promise.
-    unsafe { tiles_in::<S, Singles>(block, rows, cols, out) }
-}
-
-/// [`tiles`] in places of a form.
-///
-/// # Safety
-/// As for [`Simd`]; the block has places of this form.
-#[inline(always)]
-pub(super) unsafe fn tiles_in<S: Simd, P: Places<S>>(
-    block: &Block<'_>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    out: &Parts<f32>,
-) {
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
         match block.width / S::LANES {
-            1 => tiles_of::<S, P, 1>(block, rows, cols, out),
-            2 => tiles_of::<S, P, 2>(block, rows, cols, out),
-            _ if S::WIDE_TILE => tiles_of::<S, P, 4>(block, rows, cols, out),
+            1 => tiles_of::<S, Singles, 1>(block, rows, cols, out),
+            2 => tiles_of::<S, Singles, 2>(block, rows, cols, out),
+            _ if S::WIDE_TILE => tiles_of::<S, Singles, 4>(block, rows, cols, out),
             vectors => unreachable!("panels of {vectors} vectors"),
         }
     }
 }
 
-/// Adds the block to `out[rows, cols]`, in tiles of `MR` rows and `N` vectors.
+/// [`tiles`] of [`MR`] rows and `N` vectors, a panel's width.
+///
+/// # Safety
+/// As for [`Simd`]; the block has places of this form.
 #[inline(always)]
-unsafe fn tiles_of<S: Simd, P: Places<S>, const N: usize>(
+pub(super) unsafe fn tiles_of<S: Simd, P: Places<S>, const N: usize>(
     block: &Block<'_>,
     rows: Range<usize>,
     cols: Range<usize>,
@@ -203,11 +191,14 @@ unsafe fn tile<S: Simd, P: Places<S>, const N: usize, const PACKED: bool>(
     unsafe {
         let mut sums = [[S::splat(0.0); N]; MR];
         for i in 0..steps {
-            let b: [S::V; N] = std::array::from_fn(|j| S::load(b.add((i * N + j) * S::LANES)));
+            let mut loaded = [S::splat(0.0); N];
+            for (j, loaded) in loaded.iter_mut().enumerate() {
+                *loaded = S::load(b.add((i * N + j) * S::LANES));
+            }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let a = if PACKED { a[0].add(i * MR + row) } else { a[row].add(i * stride) };
                 let a = S::splat(*a);
-                for (sum, b) in sums.iter_mut().zip(b) {
+                for (sum, b) in sums.iter_mut().zip(loaded) {
                     *sum = P::multiply(a, b, *sum);
                 }
             }

@@ -7,6 +7,7 @@
 
 use super::{Columns, Matrix};
 use crate::Pool;
+use crate::bf16::{LANES, multiply_pairs, round_row};
 use crate::pool::Parts;
 use crate::simd::Simd;
 use crate::simd::x86::Avx512;
@@ -14,8 +15,6 @@ use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Values in a vector.
-pub(crate) const LANES: usize = 32;
 /// Columns that a tile runs over at a time.
 const BLOCK: usize = 4096;
 /// Weight rows in a task: at most 384 KB in a block of columns, which stay in the second-level cache for all rows of `x`.
@@ -77,25 +76,6 @@ pub(super) unsafe fn multiply(pool: &Pool, x: &[f32], w: Matrix<'_>, bias: Optio
         unsafe { tiles(&rounded, w.slice(start, ROWS.min(n - start)), columns) };
     });
     ROUNDED.set(rounded);
-}
-
-/// `x`, rounded to nearest, halves to even; numbers below the normal ones become zero. Zeros pad the last vector of `out`, which
-/// may be longer.
-///
-/// # Safety
-/// The processor must have [`crate::Isa::Avx512Bf16`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-pub(crate) unsafe fn round_row(x: &[f32], out: &mut [u16]) {
-    for (x, out) in x.chunks(LANES).zip(out.chunks_exact_mut(LANES)) {
-        let some = u32::MAX >> (LANES - x.len());
-        // SAFETY: masked values are not read; the other half begins within the slice or is not read.
-        unsafe {
-            let low = _mm512_maskz_loadu_ps(some as u16, x.as_ptr());
-            let high = _mm512_maskz_loadu_ps((some >> 16) as u16, x.as_ptr().wrapping_add(LANES / 2));
-            let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), rounded);
-        }
-    }
 }
 
 /// How a task goes about its rows: panels of weight rows one after another; with each, chunks of rows of `x`.
@@ -260,13 +240,12 @@ unsafe fn add_products<const M: usize, const N: usize>(
     x: [*const u16; M],
     w: [__m512i; N],
 ) {
-    // SAFETY: the caller's promises; all bits are values of both types of vectors.
+    // SAFETY: the caller's promises.
     unsafe {
-        let w: [__m512bh; N] = std::array::from_fn(|j| std::mem::transmute(w[j]));
         for (sums, x) in sums.iter_mut().zip(x) {
-            let x: __m512bh = std::mem::transmute(_mm512_loadu_si512(x.cast()));
+            let x = _mm512_loadu_si512(x.cast());
             for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = _mm512_dpbf16_ps(*sum, x, w);
+                *sum = multiply_pairs(x, w, *sum);
             }
         }
     }

@@ -50,7 +50,9 @@ pub(super) fn products<const N: usize>(
         let bias = bias.map(|bias| &**bias);
         match weight.stored() {
             // faster, but in an order of sums in which a row's bits depend on its company: serving needs another
-            Stored::Rows(matrix) if cx.records() => rows_product(cx, x, matrix, bias, out),
+            Stored::Rows(matrix) if cx.records() || cx.precision() != Precision::Float32 => {
+                rows_product(cx, x, matrix, bias, out);
+            }
             Stored::Rows(matrix) => matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
             Stored::Packed(weight) => {
                 products.push(Product { weight, bias, out: out.values_mut(), adds: false });
