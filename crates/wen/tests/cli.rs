@@ -126,9 +126,9 @@ fn without_a_model_the_one_inside_answers() {
     };
     assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));
     for arguments in [
-        &["chat", "wen-nano", "说说你是谁。"][..],
-        &["chat", "mine", "说说你是谁。"],
-        &["chat", "说说你是谁。"],
+        &["chat", "wen-nano", "你是谁？"][..],
+        &["chat", "mine", "你是谁？"],
+        &["chat", "你是谁？"],
     ] {
         assert!(ask(arguments, b"").contains("wen-nano"), "{arguments:?}");
     }
