@@ -125,11 +125,9 @@ fn without_a_model_the_one_inside_answers() {
         stdout(child.wait_with_output().unwrap())
     };
     assert!(ask(&["chat"], "Who are you?".as_bytes()).contains("wen-nano"));
-    for arguments in [
-        &["chat", "wen-nano", "你是谁？"][..],
-        &["chat", "mine", "你是谁？"],
-        &["chat", "你是谁？"],
-    ] {
+    for arguments in
+        [&["chat", "wen-nano", "你是谁？"][..], &["chat", "mine", "你是谁？"], &["chat", "你是谁？"]]
+    {
         assert!(ask(arguments, b"").contains("wen-nano"), "{arguments:?}");
     }
     // a file that was cut or changed is written again
