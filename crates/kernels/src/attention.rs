@@ -168,7 +168,9 @@ struct Scratch {
     /// Its values `[block_tokens, width]`, decoded; or their pairs `[block_tokens / 2, width]`.
     values: Vec<f32>,
     /// Queries and weights in BF16, `[queries, dim]` and `[queries, columns]`.
+    #[cfg(target_arch = "x86_64")]
     rounded_queries: Vec<u16>,
+    #[cfg(target_arch = "x86_64")]
     rounded_weights: Vec<u16>,
 }
 
