@@ -14,9 +14,10 @@ mod tile;
 
 pub use cache::{KvLayout, SequenceRows, store_keys, store_values};
 
+use crate::matmul::rounds_activations;
 use crate::pool::Parts;
 use crate::simd::{MAX_LANES, Simd, simd_kernel};
-use crate::{DType, Isa, Pool, isa};
+use crate::{DType, Pool};
 use floats::Floats;
 use std::cell::Cell;
 use std::ops::Range;
@@ -36,11 +37,11 @@ pub struct AttentionShape {
 /// Query positions in a task: they share each decoded block of keys and values.
 const TASK_ROWS: usize = 32;
 
-/// Whether attention over a cache of this layout rounds queries and weights to BF16: for BF16 on [`Isa::Avx512Bf16`], which
-/// multiplies such numbers as they are, in heads and blocks of whole vectors.
+/// Whether attention over a cache of this layout rounds queries and weights to BF16: where
+/// [`rounds_activations`] says so of its type, for heads and blocks of whole vectors.
 pub fn rounds_queries(layout: KvLayout) -> bool {
     let whole = [layout.head_dim, layout.block_tokens].iter().all(|len| len.is_multiple_of(2 * MAX_LANES));
-    layout.dtype == DType::BF16 && whole && isa::current() == Isa::Avx512Bf16
+    whole && rounds_activations(layout.dtype)
 }
 
 /// Causal attention of `q [tokens, heads, head_dim]` over the sequences' keys and values (the batch's own rows
@@ -130,8 +131,7 @@ trait Products<S: Simd> {
     );
     /// Prepares the weights of query `i`, which are those of the columns `own`.
     unsafe fn weigh(scratch: &mut Scratch, i: usize, own: Range<usize>);
-    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`. They are read as they are
-    /// stored if `direct`, and as many bytes of `ahead` are asked for meanwhile; else the first `count` are.
+    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`.
     unsafe fn add(
         scratch: &mut Scratch,
         block: Block<'_>,
@@ -294,6 +294,23 @@ unsafe fn attend_body<S: Simd, P: Products<S>>(task: Task<'_>, out: &Parts<f32>)
         out.iter_mut().zip(&progress.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
     }
     SCRATCH.set(scratch);
+}
+
+/// The queries, one or two at a time, with the part of a block's weights that each has: the query heads of a position see the
+/// same, and share what is read of the values.
+fn shared(
+    count: usize,
+    part: impl Fn(usize) -> Range<usize>,
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let mut i = 0;
+    std::iter::from_fn(move || {
+        (i < count).then(|| {
+            let (first, own) = (i, part(i));
+            let both = i + 1 < count && part(i + 1) == own;
+            i += 1 + usize::from(both);
+            (first..i, own)
+        })
+    })
 }
 
 impl Progress {

@@ -14,11 +14,11 @@ mod tiles;
 
 pub(crate) use tiles::add_vectors;
 
-use crate::matmul::Matrix;
+use crate::matmul::{Matrix, rounds_activations};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
-use crate::{Isa, Pool, isa};
-use panels::{put_column, unpack, unpack_rows};
+use crate::{DType, Pool};
+use panels::{Rows, put_column, unpack, unpack_rows};
 use std::cell::Cell;
 use std::ops::Range;
 use tiles::{MR, tiles};
@@ -29,7 +29,7 @@ pub enum Precision {
     /// They stay as they are.
     #[default]
     Float32,
-    /// BF16, where the processor multiplies pairs of such numbers ([`Isa::Avx512Bf16`]) and the product is wide enough to gain
+    /// BF16, where the processor multiplies pairs of such numbers ([`crate::Isa::Avx512Bf16`]) and the product is wide enough to gain
     /// by it; else as [`Self::Float32`].
     Bf16,
 }
@@ -48,7 +48,7 @@ impl Form {
     /// For products of `n` columns. Those of a single panel read `a` as it lies.
     fn of(precision: Precision, n: usize) -> Form {
         let gains = n > panel_width(n);
-        match precision == Precision::Bf16 && isa::current() == Isa::Avx512Bf16 && gains {
+        match precision == Precision::Bf16 && rounds_activations(DType::BF16) && gains {
             #[cfg(target_arch = "x86_64")]
             true => Form::Pair,
             _ => Form::Single,
@@ -223,8 +223,9 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
         let k = from..(from + STEPS).min(a.cols);
         panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
         if b.col_stride == 1 {
-            let rows = |row: usize, values: &mut [f32]| b.copy_row(row, values);
-            unpack_rows(&rows, 0..k.len(), &k, n, width, &Parts::new(&mut panels));
+            let copy = |row: usize, values: &mut [f32]| b.copy_row(row, values);
+            let rows = Rows { b: &copy, k: k.clone(), n, width };
+            unpack_rows(&rows, 0..k.len(), &Parts::new(&mut panels));
         } else {
             for (panel, to) in panels.chunks_exact_mut(width * k.len()).enumerate() {
                 let columns = panel * width..((panel + 1) * width).min(n);

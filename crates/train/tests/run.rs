@@ -146,9 +146,10 @@ fn a_run_that_was_cut_off_ends_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, optimizer, precision) in [
         ("lora", "adamw", "float32"),
-        ("lora", "adamw8bit", "bf16"),
+        ("lora", "adamw8bit", "float32"),
         ("full", "adamw", "float32"),
         ("full", "adamw8bit", "float32"),
+        ("full", "muon", "float32"),
         ("full", "muon", "bf16"),
     ] {
         let settings = [
@@ -157,7 +158,7 @@ fn a_run_that_was_cut_off_ends_with_the_same_bits() {
             format!("method.precision={precision}"),
         ];
         let settings = settings.each_ref().map(String::as_str);
-        let kind = format!("{kind}-{optimizer}");
+        let kind = format!("{kind}-{optimizer}-{precision}");
         let whole = recipe(dir.path(), &format!("{kind}-whole"), &settings);
         let (outcome, reports) = train(&whole, NEVER);
         let expected = weights(&result(outcome));

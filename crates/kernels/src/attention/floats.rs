@@ -1,7 +1,7 @@
 //! Scores and sums in float32, over keys and values of any type.
 
 use super::tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
-use super::{Block, KvLayout, Products, Progress, Read, Scratch, reset, resize};
+use super::{Block, KvLayout, Products, Progress, Read, Scratch, reset, resize, shared};
 use crate::DType;
 use crate::decode::decode_body;
 use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, Q8, Simd, Stored};
@@ -176,31 +176,28 @@ impl Progress {
         mut ahead: Option<*const u8>,
     ) {
         let (count, columns, width) = (self.softmax.len(), self.columns, self.width);
-        let mut i = 0;
-        while i < count {
-            let own = part(i);
-            // the query heads of a position see the same, and share what is read of the values
-            let both = i + 1 < count && part(i + 1) == own;
-            let next = i + 1 + usize::from(both);
-            if !own.is_empty() {
-                let sums = &mut self.sums[i * width..next * width];
-                let weights = &self.scores[i * columns..][own.clone()];
-                // SAFETY: the caller's promises.
-                unsafe {
-                    let values = values.add(T::bytes((own.start - first) * width));
-                    if both {
-                        let second = &self.scores[(i + 1) * columns..][own];
-                        if S::WIDE_TILE {
-                            accumulate::<S, T, 2, HELD>(sums, [weights, second], values, ahead);
-                        } else {
-                            accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values, ahead);
-                        }
+        for (queries, own) in shared(count, part) {
+            let ahead = ahead.take();
+            if own.is_empty() {
+                continue;
+            }
+            let (i, both) = (queries.start, queries.len() == 2);
+            let sums = &mut self.sums[i * width..queries.end * width];
+            let weights = &self.scores[i * columns..][own.clone()];
+            // SAFETY: the caller's promises.
+            unsafe {
+                let values = values.add(T::bytes((own.start - first) * width));
+                if both {
+                    let second = &self.scores[(i + 1) * columns..][own];
+                    if S::WIDE_TILE {
+                        accumulate::<S, T, 2, HELD>(sums, [weights, second], values, ahead);
                     } else {
-                        accumulate::<S, T, 1, HELD>(sums, [weights], values, ahead);
+                        accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values, ahead);
                     }
+                } else {
+                    accumulate::<S, T, 1, HELD>(sums, [weights], values, ahead);
                 }
             }
-            (i, ahead) = (next, None);
         }
     }
 }

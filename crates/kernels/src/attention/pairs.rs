@@ -11,7 +11,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tile::TILE_QUERIES;
-use super::{Block, Products, Read, Scratch, Task, attend_body, resize};
+use super::{Block, Products, Read, Scratch, Task, attend_body, resize, shared};
 use crate::bf16::{LANES, PAIRS, multiply_pairs, round_row, weave};
 use crate::pool::Parts;
 use crate::simd::x86::Avx512;
@@ -117,38 +117,35 @@ impl Products<Avx512> for Pairs {
             Read::Direct(ahead) => ahead,
             Read::Decoded(_) => None,
         };
-        let mut i = 0;
-        while i < count {
-            let own = part(i);
-            // the query heads of a position see the same, and share what is read of the values
-            let both = i + 1 < count && part(i + 1) == own;
-            let next = i + 1 + usize::from(both);
-            if !own.is_empty() {
-                let tokens = own.start - first..own.end - first;
-                // a block begins with the first of a pair
-                let weights = |i: usize| rounded_weights[i * columns + first..].as_ptr().cast::<i32>();
-                let sums = &mut progress.sums[i * width..next * width];
-                // SAFETY: weights and values have all pairs of these tokens; the caller's promise.
-                unsafe {
-                    match (read, both) {
-                        (Read::Direct(_), true) => {
-                            let weights = [weights(i), weights(i + 1)];
-                            accumulate::<true, 2>(sums, weights, tokens, stored.cast(), ahead);
-                        }
-                        (Read::Direct(_), false) => {
-                            accumulate::<true, 1>(sums, [weights(i)], tokens, stored.cast(), ahead);
-                        }
-                        (Read::Decoded(_), true) => {
-                            let weights = [weights(i), weights(i + 1)];
-                            accumulate::<false, 2>(sums, weights, tokens, woven.as_ptr(), None);
-                        }
-                        (Read::Decoded(_), false) => {
-                            accumulate::<false, 1>(sums, [weights(i)], tokens, woven.as_ptr(), None);
-                        }
+        for (queries, own) in shared(count, part) {
+            let ahead = ahead.take();
+            if own.is_empty() {
+                continue;
+            }
+            let (i, both) = (queries.start, queries.len() == 2);
+            let tokens = own.start - first..own.end - first;
+            // a block begins with the first of a pair
+            let weights = |i: usize| rounded_weights[i * columns + first..].as_ptr().cast::<i32>();
+            let sums = &mut progress.sums[i * width..queries.end * width];
+            // SAFETY: weights and values have all pairs of these tokens; the caller's promise.
+            unsafe {
+                match (read, both) {
+                    (Read::Direct(_), true) => {
+                        let weights = [weights(i), weights(i + 1)];
+                        accumulate::<true, 2>(sums, weights, tokens, stored.cast(), ahead);
+                    }
+                    (Read::Direct(_), false) => {
+                        accumulate::<true, 1>(sums, [weights(i)], tokens, stored.cast(), ahead);
+                    }
+                    (Read::Decoded(_), true) => {
+                        let weights = [weights(i), weights(i + 1)];
+                        accumulate::<false, 2>(sums, weights, tokens, woven.as_ptr(), None);
+                    }
+                    (Read::Decoded(_), false) => {
+                        accumulate::<false, 1>(sums, [weights(i)], tokens, woven.as_ptr(), None);
                     }
                 }
             }
-            (i, ahead) = (next, None);
         }
     }
 }

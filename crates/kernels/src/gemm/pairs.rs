@@ -1,5 +1,6 @@
 //! Places of two BF16 values, for processors that multiply pairs of them: twice the products of an instruction in float32.
 
+use super::panels::{Rows, unpack_places};
 use super::tiles::{MR, Places, tiles_of};
 use super::{Block, View};
 use crate::bf16::{LANES, multiply_pairs, pair, round_row};
@@ -133,16 +134,9 @@ pub(super) unsafe fn round<'a>(values: &[f32], places: &'a mut Vec<f32>) -> &'a 
 /// # Safety
 /// As [`round`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-pub(super) unsafe fn unpack_rows(
-    b: &dyn Fn(usize, &mut [f32]),
-    some: Range<usize>,
-    k: &Range<usize>,
-    n: usize,
-    width: usize,
-    panels: &Parts<f32>,
-) {
+pub(super) unsafe fn unpack_rows(rows: &Rows<'_>, some: Range<usize>, panels: &Parts<f32>) {
     // SAFETY: the caller's promise.
-    unsafe { super::panels::unpack_places::<Avx512, Pairs>(b, some, k, n, width, panels) }
+    unsafe { unpack_places::<Avx512, Pairs>(rows, some, panels) }
 }
 
 /// [`super::tiles::tiles`] of a block that has pairs, which are in whole panels ([`super::Form::of`]).

@@ -27,13 +27,14 @@ pub(super) fn unpack(
     let parts = Parts::new(panels);
     let steps = k.len().div_ceil(form.values());
     match b {
-        Right::Rows(rows) => pool.run(steps.div_ceil(UNPACK_STEPS), &|task| {
+        Right::Rows(b) => pool.run(steps.div_ceil(UNPACK_STEPS), &|task| {
+            let rows = Rows { b, k: k.clone(), n: columns.end, width };
             let some = task * UNPACK_STEPS..((task + 1) * UNPACK_STEPS).min(steps);
             match form {
-                Form::Single => unpack_rows(rows, some, k, columns.end, width, &parts),
+                Form::Single => unpack_rows(&rows, some, &parts),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: pairs are chosen where the processor multiplies them.
-                Form::Pair => unsafe { pairs::unpack_rows(rows, some, k, columns.end, width, &parts) },
+                Form::Pair => unsafe { pairs::unpack_rows(&rows, some, &parts) },
             }
         }),
         Right::Transposed(weight) => pool.run(columns.len().div_ceil(width), &|task| {
@@ -45,29 +46,23 @@ pub(super) fn unpack(
     }
 }
 
+/// Rows `k` of `b [k, n]`, which go into panels of `width` columns.
+pub(super) struct Rows<'a> {
+    pub(super) b: &'a dyn Fn(usize, &mut [f32]),
+    pub(super) k: Range<usize>,
+    pub(super) n: usize,
+    pub(super) width: usize,
+}
+
 simd_kernel! {
-    /// Writes the steps `some` of rows `k` of `b [k, n]` into the panels of all its columns.
-    pub(super) fn unpack_rows(
-        b: &dyn Fn(usize, &mut [f32]),
-        some: Range<usize>,
-        k: &Range<usize>,
-        n: usize,
-        width: usize,
-        panels: &Parts<f32>
-    ) = unpack_singles;
+    /// Writes the steps `some` of the rows into the panels of all their columns.
+    pub(super) fn unpack_rows(rows: &Rows<'_>, some: Range<usize>, panels: &Parts<f32>) = unpack_singles;
 }
 
 #[inline(always)]
-unsafe fn unpack_singles<S: Simd>(
-    b: &dyn Fn(usize, &mut [f32]),
-    some: Range<usize>,
-    k: &Range<usize>,
-    n: usize,
-    width: usize,
-    panels: &Parts<f32>,
-) {
+unsafe fn unpack_singles<S: Simd>(rows: &Rows<'_>, some: Range<usize>, panels: &Parts<f32>) {
     // SAFETY: the caller's promise.
-    unsafe { unpack_places::<S, Singles>(b, some, k, n, width, panels) }
+    unsafe { unpack_places::<S, Singles>(rows, some, panels) }
 }
 
 /// [`unpack_rows`] in places of a form.
@@ -76,13 +71,11 @@ unsafe fn unpack_singles<S: Simd>(
 /// As for [`Simd`].
 #[inline(always)]
 pub(super) unsafe fn unpack_places<S: Simd, P: Places<S>>(
-    b: &dyn Fn(usize, &mut [f32]),
+    rows: &Rows<'_>,
     some: Range<usize>,
-    k: &Range<usize>,
-    n: usize,
-    width: usize,
     panels: &Parts<f32>,
 ) {
+    let &Rows { b, ref k, n, width } = rows;
     let (mut rows, a) = SCRATCH.take();
     let (padded, steps) = (n.next_multiple_of(width), k.len().div_ceil(P::VALUES));
     rows.resize(P::VALUES * padded, 0.0);
