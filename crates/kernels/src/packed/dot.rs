@@ -32,6 +32,12 @@ pub(crate) trait Dot: Copy {
     /// Vector `part` of the sums as float32.
     unsafe fn finish(sums: Self::Sums, correction: i32, part: usize) -> <Self::Float as Simd>::V;
 
+    /// Bytes of a group's activations.
+    #[inline(always)]
+    fn group_bytes() -> usize {
+        Self::STEPS * 4
+    }
+
     /// Adds the products of a group for `M` rows and `T` tiles, where an instruction covers more than one row. Elsewhere it
     /// does nothing and returns false: then [`Self::add`] is for each row.
     #[inline(always)]

@@ -61,8 +61,10 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
 
 /// How far before its use a single row's weight is asked for, which is bound by memory.
 const AHEAD_BYTES: usize = 4096;
-/// Groups of tiles at a time: 16 KB of 8-bit codes, which stay in the first-level cache while rows pass.
-const CHUNK_GROUPS: usize = 32;
+/// Bytes of a row's activations at a time: those of a panel are 120 KB, which stay in the second-level cache while tiles pass,
+/// beside the codes of one or two tiles. Outputs are written and read again for each such part, which costs more than codes that
+/// come from the second-level cache.
+const CHUNK_BYTES: usize = 2048;
 
 /// Where the outputs of one product go.
 struct Columns<'a> {
@@ -174,7 +176,7 @@ unsafe fn rows_body<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool
             }
             return;
         }
-        let chunk = CHUNK_GROUPS / T;
+        let chunk = CHUNK_BYTES / D::group_bytes();
         // outputs of a panel stay in the second-level cache from one chunk to the next
         for row in (0..x.rows()).step_by(PANEL_ROWS) {
             let rows = row..(row + PANEL_ROWS).min(x.rows());
@@ -376,17 +378,13 @@ unsafe fn add_groups<D: Dot, const M: usize, const T: usize, const SUM: usize, c
         unsafe {
             let at = group * rows.stride;
             let (x_scales, x_corrections) = (rows.scales.add(at), rows.corrections.add(at));
+            let of_span = rows.span_corrections.add(group / SPAN_GROUPS * rows.stride);
             let mut correction = [0; M];
             for i in 0..M {
                 // codes are `zero` too large, which divides 128
                 correction[i] = match packed.zero() {
-                    128 => {
-                        let mut sum = 0;
-                        for g in 0..SUM {
-                            sum += *x_corrections.add(g * rows.stride + i);
-                        }
-                        sum
-                    }
+                    128 if SUM == SPAN_GROUPS => *of_span.add(i),
+                    128 => *x_corrections.add(i),
                     8 => *x_corrections.add(i) >> 4,
                     _ => 0,
                 };
@@ -450,7 +448,7 @@ unsafe fn sum_products<D: Dot, const M: usize, const T: usize, const SUM: usize>
             let row: *const u8 = if D::PAIRS { rows.pairs.add(at).cast() } else { rows.codes.add(at).cast() };
             let mut xs = [row; M];
             for i in 1..M {
-                xs[i] = row.add(i * D::STEPS * 4);
+                xs[i] = row.add(i * D::group_bytes());
             }
             if D::add_rows(&mut sums, &codes, &xs) {
                 continue;
@@ -516,4 +514,4 @@ unsafe fn group_scales<S: Simd, const AFFINE: bool>(
 }
 
 const _: () = assert!(GROUP == 32, "the instruction sets' steps cover 32 inputs");
-const _: () = assert!(CHUNK_GROUPS.is_multiple_of(2 * SPAN_GROUPS), "a chunk is whole sums");
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(2 * GROUP * SPAN_GROUPS), "a chunk is whole sums");

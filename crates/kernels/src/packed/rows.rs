@@ -7,9 +7,8 @@ use crate::isa::{self, Isa};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
 
-/// Rows of a panel: with the groups of a chunk of tiles, their 16-bit codes are 120 KB, which stay in the second-level cache
-/// while tiles pass. Not a power of two, so that the same group of a panel's rows falls into other places of a cache than the
-/// group behind it.
+/// Rows of a panel, whose codes stay in the second-level cache while tiles pass. Not a power of two, so that the same group of a
+/// panel's rows falls into other places of a cache than the group behind it.
 pub(crate) const PANEL_ROWS: usize = 60;
 
 /// Rows `[rows, cols]` with 8-bit codes in -127..=127 and a float32 scale for each [`SPAN`] of values, as the products
@@ -29,6 +28,8 @@ pub struct QuantizedRows {
     scales: Vec<f32>,
     /// The sum of a group's codes, times -128: what products with codes that are 128 too large lack.
     corrections: Vec<i32>,
+    /// The same of each span `[panel][span][row]`.
+    span_corrections: Vec<i32>,
 }
 
 /// Some rows of a panel. Pointers are to the first of them in the first group.
@@ -38,7 +39,8 @@ pub(crate) struct PanelRows {
     pub(crate) pairs: *const i16,
     pub(crate) scales: *const f32,
     pub(crate) corrections: *const i32,
-    /// Rows of the panel: so many lie between two groups of a row.
+    pub(crate) span_corrections: *const i32,
+    /// Rows of the panel: so many lie between two groups of a row, or two spans.
     pub(crate) stride: usize,
 }
 
@@ -58,6 +60,7 @@ impl PanelRows {
                 pairs,
                 scales: self.scales.add(rows),
                 corrections: self.corrections.add(rows),
+                span_corrections: self.span_corrections.add(rows),
                 stride: self.stride,
             }
         }
@@ -79,18 +82,19 @@ impl QuantizedRows {
         self.pairs.resize(if with_pairs { self.codes.len() } else { 0 }, 0);
         self.scales.resize(groups, 0.0);
         self.corrections.resize(groups, 0);
+        self.span_corrections.resize(groups / SPAN_GROUPS, 0);
         let into = Destination {
             codes: Parts::new(&mut self.codes),
             pairs: with_pairs.then(|| Parts::new(&mut self.pairs)),
             scales: Parts::new(&mut self.scales),
             corrections: Parts::new(&mut self.corrections),
+            span_corrections: Parts::new(&mut self.span_corrections),
         };
         // below some 16,000 values handing out work costs more than doing it
         let run = (16 * 1024 / cols).max(1);
         pool.run(rows.div_ceil(run), &|task| {
             for row in task * run..((task + 1) * run).min(rows) {
-                let (first, stride) = place(row, rows, cols);
-                quantize_row(&x[row * cols..][..cols], first, stride, &into);
+                quantize_row(&x[row * cols..][..cols], place(row, rows, cols), &into);
             }
         });
     }
@@ -113,23 +117,37 @@ impl QuantizedRows {
     /// The `count` rows from `row` on, which are of one panel.
     #[inline(always)]
     pub(crate) fn panel_rows(&self, row: usize, count: usize) -> PanelRows {
-        let (first, stride) = place(row, self.rows, self.cols);
+        let Place { first, first_span, stride } = place(row, self.rows, self.cols);
         assert!(row % PANEL_ROWS + count <= stride, "{count} rows from {row} of one panel");
         PanelRows {
             codes: self.codes[first * GROUP..].as_ptr(),
             pairs: self.pairs[(first * GROUP).min(self.pairs.len())..].as_ptr(),
             scales: self.scales[first..].as_ptr(),
             corrections: self.corrections[first..].as_ptr(),
+            span_corrections: self.span_corrections[first_span..].as_ptr(),
             stride,
         }
     }
 }
 
-/// Where the first group of row `row` of `[rows, cols]` lies, and how far apart its groups are.
+/// Where a row lies: its first group, its first span, and how far apart groups and spans are.
+#[derive(Clone, Copy)]
+struct Place {
+    first: usize,
+    first_span: usize,
+    stride: usize,
+}
+
+/// The place of row `row` of `[rows, cols]`.
 #[inline(always)]
-fn place(row: usize, rows: usize, cols: usize) -> (usize, usize) {
-    let first = row / PANEL_ROWS * PANEL_ROWS;
-    (first * groups_of_row(cols) + row - first, (rows - first).min(PANEL_ROWS))
+fn place(row: usize, rows: usize, cols: usize) -> Place {
+    let start = row / PANEL_ROWS * PANEL_ROWS;
+    let (groups, spans) = (groups_of_row(cols), groups_of_row(cols) / SPAN_GROUPS);
+    Place {
+        first: start * groups + row - start,
+        first_span: start * spans + row - start,
+        stride: (rows - start).min(PANEL_ROWS),
+    }
 }
 
 /// Groups of a row, with those that fill its last span.
@@ -144,40 +162,50 @@ struct Destination {
     pairs: Option<Parts<i16>>,
     scales: Parts<f32>,
     corrections: Parts<i32>,
+    span_corrections: Parts<i32>,
 }
 
 simd_kernel! {
-    /// Quantizes a row whose first group lies at `first` and whose others are `stride` apart.
-    fn quantize_row(x: &[f32], first: usize, stride: usize, into: &Destination) = quantize_row_body;
+    /// Quantizes a row.
+    fn quantize_row(x: &[f32], place: Place, into: &Destination) = quantize_row_body;
 }
 
 #[inline(always)]
-unsafe fn quantize_row_body<S: Simd>(x: &[f32], first: usize, stride: usize, into: &Destination) {
+unsafe fn quantize_row_body<S: Simd>(x: &[f32], place: Place, into: &Destination) {
+    let Place { first, first_span, stride } = place;
     for (span, x) in x.chunks(SPAN).enumerate() {
-        let mut padded = [0.0f32; SPAN];
+        let padded;
         let values = match x.first_chunk::<SPAN>() {
             Some(values) => values,
             None => {
-                padded[..x.len()].copy_from_slice(x);
+                let mut some = [0.0; SPAN];
+                some[..x.len()].copy_from_slice(x);
+                padded = some;
                 &padded
             }
         };
         // SAFETY: the caller's promise on the instruction set.
         let (factor, scale) = unsafe { span_scale::<S>(values) };
+        let mut span_correction = 0;
         for (i, values) in values.chunks_exact(GROUP).enumerate() {
             let at = first + (span * SPAN_GROUPS + i) * stride;
             // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and
             // `run` returns before the vectors are used again.
-            let (correction, codes) = unsafe {
+            let codes = unsafe {
                 into.scales.part(at, 1)[0] = scale;
                 let codes = into.codes.part(at * GROUP, GROUP);
+                // in vectors of float32, which hold integers exactly
+                let mut sum = S::splat(0.0);
                 for lane in (0..GROUP).step_by(S::LANES) {
-                    let v = S::mul(S::load(values.as_ptr().add(lane)), S::splat(factor));
+                    let v = S::round(S::mul(S::load(values.as_ptr().add(lane)), S::splat(factor)));
                     S::store_i8(codes.as_mut_ptr().add(lane), v);
+                    sum = S::add(sum, v);
                 }
-                (into.corrections.part(at, 1), codes)
+                let correction = small_integer(S::sum(sum)).wrapping_mul(-128);
+                into.corrections.part(at, 1)[0] = correction;
+                span_correction = correction.wrapping_add(span_correction);
+                codes
             };
-            correction[0] = -128 * codes.iter().map(|&code| i32::from(code)).sum::<i32>();
             if let Some(pairs) = &into.pairs {
                 // SAFETY: as above.
                 let pairs = unsafe { pairs.part(at * GROUP, GROUP) };
@@ -187,7 +215,17 @@ unsafe fn quantize_row_body<S: Simd>(x: &[f32], first: usize, stride: usize, int
                 }
             }
         }
+        // SAFETY: as above.
+        unsafe { into.span_corrections.part(first_span + span * stride, 1)[0] = span_correction };
     }
+}
+
+/// `x` as an integer, which it has to be, of less than 2²²; else anything. Unlike a cast it asks nothing.
+#[inline(always)]
+fn small_integer(x: f32) -> i32 {
+    // a float32 of this size has its ones in its last bit
+    const ONES: f32 = 12_582_912.0;
+    ((x + ONES).to_bits() as i32).wrapping_sub(ONES.to_bits() as i32)
 }
 
 /// What values of a span are multiplied with to be codes, whose largest magnitude is 127, and back. A span with a value that
