@@ -17,7 +17,7 @@ pub use cache::{KvLayout, SequenceRows, store_keys, store_values};
 use crate::matmul::rounds_activations;
 use crate::pool::Parts;
 use crate::simd::{MAX_LANES, Simd, simd_kernel};
-use crate::{DType, Pool};
+use crate::{Aligned, DType, Pool};
 use floats::Floats;
 use std::cell::Cell;
 use std::ops::Range;
@@ -163,15 +163,15 @@ struct Scratch {
     progress: Progress,
     /// A block's keys `[head_dim, keys]`, decoded but for their scales `[head_dim / 32, keys]` if they have some; or their pairs
     /// `[head_dim / 2, keys]`.
-    keys: Vec<f32>,
-    key_scales: Vec<f32>,
+    keys: Aligned<f32>,
+    key_scales: Aligned<f32>,
     /// Its values `[block_tokens, width]`, decoded; or their pairs `[block_tokens / 2, width]`.
-    values: Vec<f32>,
+    values: Aligned<f32>,
     /// Queries and weights in BF16, `[queries, dim]` and `[queries, columns]`.
     #[cfg(target_arch = "x86_64")]
-    rounded_queries: Vec<u16>,
+    rounded_queries: Aligned<u16>,
     #[cfg(target_arch = "x86_64")]
-    rounded_weights: Vec<u16>,
+    rounded_weights: Aligned<u16>,
 }
 
 /// What a task knows of its queries after some blocks. Sums of a head are padded with zeros to `width`, a multiple of every
@@ -181,11 +181,11 @@ struct Progress {
     dim: usize,
     width: usize,
     /// `[queries, dim]`.
-    queries: Vec<f32>,
+    queries: Aligned<f32>,
     /// `[queries, width]`, which become the results.
-    sums: Vec<f32>,
+    sums: Aligned<f32>,
     /// `[queries, columns]`: scores of some blocks, with room for a tile beyond them.
-    scores: Vec<f32>,
+    scores: Aligned<f32>,
     columns: usize,
     /// Of each query: the largest score so far and the sum of weights relative to it.
     softmax: Vec<(f32, f32)>,
@@ -318,9 +318,9 @@ impl Progress {
     fn start<'q>(&mut self, count: usize, dim: usize, tokens: usize, query: impl Fn(usize) -> &'q [f32]) {
         (self.dim, self.width) = (dim, dim.next_multiple_of(MAX_LANES));
         self.columns = tokens * SEGMENT_BLOCKS + TILE_TOKENS;
-        resize(&mut self.queries, count * dim);
-        reset(&mut self.sums, count * self.width);
-        resize(&mut self.scores, count * self.columns);
+        self.queries.resize(count * dim);
+        self.sums.reset(count * self.width);
+        self.scores.resize(count * self.columns);
         self.softmax.clear();
         self.softmax.resize(count, (f32::NEG_INFINITY, 0.0));
         for (i, into) in self.queries.chunks_exact_mut(dim).enumerate() {
@@ -340,17 +340,6 @@ impl Progress {
             }
         }
     }
-}
-
-/// Zeros.
-fn reset(values: &mut Vec<f32>, len: usize) {
-    values.clear();
-    values.resize(len, 0.0);
-}
-
-/// Whatever was there.
-fn resize<T: Copy + Default>(values: &mut Vec<T>, len: usize) {
-    values.resize(len, T::default());
 }
 
 /// Turns scores into weights relative to the largest score so far, and returns the factor that earlier sums

@@ -3,11 +3,11 @@
 //! Scores are computed again from queries and keys, for a block of query rows at a time over all keys that they see, so
 //! that nothing of size `[tokens, tokens]` is kept. The five products are those of [`crate::gemm`].
 
-use crate::Pool;
 use crate::attention::AttentionShape;
 use crate::gemm::{View, add_product_here};
 use crate::pool::Parts;
 use crate::softmax::softmax_row;
+use crate::{Aligned, Pool};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -77,17 +77,17 @@ thread_local! {
 #[derive(Default)]
 struct Scratch {
     /// Of a block's queries, `[rows · group, head_dim]`: themselves, their results' gradients, their own.
-    q: Vec<f32>,
-    dout: Vec<f32>,
-    dq: Vec<f32>,
+    q: Aligned<f32>,
+    dout: Aligned<f32>,
+    dq: Aligned<f32>,
     /// `[rows · group, keys]`: probabilities, and the gradients of scores.
-    p: Vec<f32>,
-    dp: Vec<f32>,
+    p: Aligned<f32>,
+    dp: Aligned<f32>,
     /// Of each query: `Σ dout · out`.
     delta: Vec<f32>,
     /// `[tokens, head_dim]` of the sequence.
-    dk: Vec<f32>,
-    dv: Vec<f32>,
+    dk: Aligned<f32>,
+    dv: Aligned<f32>,
 }
 
 struct Gradients {
@@ -106,8 +106,8 @@ struct Task {
 impl Task {
     fn run(&self, forward: AttentionForward<'_>, dout: &[f32], into: &Gradients, scratch: &mut Scratch) {
         let AttentionForward { kv_heads, head_dim, .. } = forward;
-        reset(&mut scratch.dk, self.len * head_dim);
-        reset(&mut scratch.dv, self.len * head_dim);
+        scratch.dk.reset(self.len * head_dim);
+        scratch.dv.reset(self.len * head_dim);
         for from in (0..self.len).step_by(BLOCK_ROWS) {
             self.block(forward, dout, from..(from + BLOCK_ROWS).min(self.len), &into.dq, scratch);
         }
@@ -141,8 +141,8 @@ impl Task {
         let first_seen = |row: usize| shape.window.map_or(0, |w| (row + 1).saturating_sub(w));
         let keys = first_seen(rows.start)..rows.end;
 
-        reset(&mut s.q, queries * head_dim);
-        reset(&mut s.dout, queries * head_dim);
+        s.q.reset(queries * head_dim);
+        s.dout.reset(queries * head_dim);
         s.delta.clear();
         for i in 0..queries {
             let (at, row) = (place(i), i * head_dim..(i + 1) * head_dim);
@@ -155,8 +155,8 @@ impl Task {
         let [k, v] =
             [k, v].map(|values| View::strided(&values[first..], keys.len(), head_dim, kv_heads * head_dim));
         let (q, dout) = (View::new(&s.q, head_dim), View::new(&s.dout, head_dim));
-        reset(&mut s.p, queries * keys.len());
-        reset(&mut s.dp, queries * keys.len());
+        s.p.reset(queries * keys.len());
+        s.dp.reset(queries * keys.len());
         add_product_here(q, k.transposed(), &mut s.p);
         add_product_here(dout, v.transposed(), &mut s.dp);
         let scores = s.p.chunks_exact_mut(keys.len()).zip(s.dp.chunks_exact_mut(keys.len()));
@@ -169,7 +169,7 @@ impl Task {
         let of_keys = keys.start * head_dim..keys.end * head_dim;
         add_product_here(p.transposed(), dout, &mut s.dv[of_keys.clone()]);
         add_product_here(ds.transposed(), q, &mut s.dk[of_keys]);
-        reset(&mut s.dq, queries * head_dim);
+        s.dq.reset(queries * head_dim);
         add_product_here(ds, k, &mut s.dq);
         for (i, sums) in s.dq.chunks_exact(head_dim).enumerate() {
             // SAFETY: no other task has this head of this row.
@@ -188,9 +188,4 @@ fn probabilities(p: &mut [f32], dp: &mut [f32], seen: Range<usize>, delta: f32, 
     }
     softmax_row(&mut p[seen.clone()], scale);
     dp[seen.clone()].iter_mut().zip(&p[seen]).for_each(|(dp, p)| *dp = p * (*dp - delta) * scale);
-}
-
-fn reset(values: &mut Vec<f32>, len: usize) {
-    values.clear();
-    values.resize(len, 0.0);
 }

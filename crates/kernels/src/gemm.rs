@@ -17,7 +17,7 @@ pub(crate) use tiles::add_vectors;
 use crate::matmul::{Matrix, rounds_activations};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
-use crate::{DType, Pool};
+use crate::{Aligned, DType, Pool};
 use panels::{Rows, put_column, unpack, unpack_rows};
 use std::cell::Cell;
 use std::ops::Range;
@@ -185,7 +185,7 @@ fn product_into(pool: &Pool, form: Form, a: View<'_>, b: Right<'_>, n: usize, ou
         let k_panels = (PANEL_PLACES / padded / STEPS).max(1) * STEPS * form.values();
         for from in (0..a.cols).step_by(k_panels) {
             let k = from..(from + k_panels).min(a.cols);
-            panels.resize(padded * k.len().div_ceil(form.values()), 0.0);
+            panels.resize(padded * k.len().div_ceil(form.values()));
             unpack(pool, form, b, &k, &columns, width, &mut panels);
             let sum = if from == 0 { sum } else { Sum::Add };
             let block = Block { a, k, form, panels: &panels, width, first, n, sum };
@@ -221,7 +221,7 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
     let out = Parts::new(out);
     for from in (0..a.cols).step_by(STEPS) {
         let k = from..(from + STEPS).min(a.cols);
-        panels.resize(n.next_multiple_of(width) * k.len(), 0.0);
+        panels.resize(n.next_multiple_of(width) * k.len());
         if b.col_stride == 1 {
             let copy = |row: usize, values: &mut [f32]| b.copy_row(row, values);
             let rows = Rows { b: &copy, k: k.clone(), n, width };
@@ -243,9 +243,9 @@ pub(crate) fn add_product_here(a: View<'_>, b: View<'_>, out: &mut [f32]) {
 
 thread_local! {
     /// Panels of `b`: of each the places `[steps, width]`.
-    static PANELS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static PANELS: Cell<Aligned<f32>> = const { Cell::new(Aligned::new()) };
     /// Rows of `b` or of `a` that are on the way, and rows of `a` in the order in which tiles read them.
-    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    static SCRATCH: Cell<(Aligned<f32>, Aligned<f32>)> = const { Cell::new((Aligned::new(), Aligned::new())) };
 }
 
 /// A block of the sum: columns `k` of `a` with the unpacked rows `k` of `b`.

@@ -8,6 +8,7 @@
 //! other rows are in the call: a token's logits do not depend on what else is in the batch. Every kernel
 //! keeps this bit for bit, and tests hold it to that.
 
+mod aligned;
 pub mod attention;
 pub mod attention_backward;
 pub mod backward;
@@ -28,6 +29,7 @@ pub mod probe;
 mod simd;
 pub mod softmax;
 
+pub use aligned::Aligned;
 pub use dtype::DType;
 pub use isa::Isa;
 pub use pool::Pool;

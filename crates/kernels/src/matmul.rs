@@ -15,7 +15,7 @@ use crate::decode::decode_body;
 pub use crate::decode::decode_row;
 use crate::pool::Parts;
 use crate::simd::{Bf16, F16, F32, MAX_LANES, Simd, Stored, simd_kernel};
-use crate::{DType, Isa, Pool, isa};
+use crate::{Aligned, DType, Isa, Pool, isa};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -293,15 +293,15 @@ unsafe fn narrow_tile<S: Simd, T: Stored, const M: usize, const N: usize>(
 
 thread_local! {
     /// Decoded weight rows and partial sums of this thread's wide products.
-    static SCRATCH: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    static SCRATCH: Cell<(Aligned<f32>, Aligned<f32>)> = const { Cell::new((Aligned::new(), Aligned::new())) };
 }
 
 #[inline(always)]
 unsafe fn wide_body<S: Simd>(x: &[f32], w: Matrix<'_>, out: Columns<'_>) {
     let (m, k) = (x.len() / w.cols, w.cols);
     let (mut panel, mut sums) = SCRATCH.take();
-    panel.resize(PANEL_ROWS * k, 0.0);
-    sums.resize(6 * PANEL_ROWS * MAX_LANES, 0.0);
+    panel.resize(PANEL_ROWS * k);
+    sums.resize(6 * PANEL_ROWS * MAX_LANES);
     for (i, row) in panel.chunks_exact_mut(k).enumerate().take(w.rows) {
         // SAFETY: lengths are those of a row; the caller's promise on the instruction set.
         unsafe { decode_body::<S>(w.dtype, w.row(i), row) };

@@ -1,6 +1,7 @@
 //! Activations and the memory they live in.
 
 use crate::tape::NodeId;
+use kernels::Aligned;
 use std::sync::{Arc, Mutex};
 
 /// A float32 matrix `[rows, cols]`, row-major. Cloning shares the values; writing to shared values copies them.
@@ -20,7 +21,7 @@ impl Tensor {
     /// When `values` is not `rows * cols` long.
     pub fn from_vec(values: Vec<f32>, rows: usize, cols: usize) -> Tensor {
         assert_eq!(values.len(), rows * cols);
-        let buffer = Buffer { values, start: 0, arena: Arena::default() };
+        let buffer = Buffer { values: values.into(), arena: Arena::default() };
         Tensor { buffer: Arc::new(buffer), rows, cols, node: None }
     }
 
@@ -36,7 +37,7 @@ impl Tensor {
 
     /// All values, row after row.
     pub fn values(&self) -> &[f32] {
-        &self.buffer.values[self.buffer.start..][..self.rows * self.cols]
+        &self.buffer.values[..self.rows * self.cols]
     }
 
     /// The values of row `i`.
@@ -53,8 +54,7 @@ impl Tensor {
             *self = copy;
         }
         let len = self.rows * self.cols;
-        let buffer = Arc::get_mut(&mut self.buffer).expect("just made unique");
-        &mut buffer.values[buffer.start..][..len]
+        &mut Arc::get_mut(&mut self.buffer).expect("just made unique").values[..len]
     }
 }
 
@@ -75,10 +75,8 @@ impl Tensor {
 }
 
 struct Buffer {
-    /// At least the tensor's; a used buffer keeps its length, since shortening it means filling it again.
-    values: Vec<f32>,
-    /// Where the tensor's begin.
-    start: usize,
+    /// At least the tensor's; a used buffer keeps its length.
+    values: Aligned<f32>,
     arena: Arena,
 }
 
@@ -93,7 +91,7 @@ impl Drop for Buffer {
 pub(crate) struct Arena(Arc<Free>);
 
 struct Free {
-    buffers: Mutex<Vec<Vec<f32>>>,
+    buffers: Mutex<Vec<Aligned<f32>>>,
     /// Buffers kept at most.
     kept: usize,
     /// Rows that a new buffer has room for.
@@ -102,11 +100,6 @@ struct Free {
 
 /// Buffers that an eager context keeps; a step holds fewer at once.
 const KEPT: usize = 24;
-/// Bytes of a cache line. Tensors begin with one: a vector register is as wide, and reading or writing it across two lines costs
-/// twice as much.
-const LINE: usize = 64;
-/// Values that a buffer has more than its tensor, so that it may begin with a line.
-const SLACK: usize = LINE / size_of::<f32>() - 1;
 /// Values that room is made for ahead: 64 MB. What is larger comes in chunks of one size.
 const MOST_ROOM: usize = 16 << 20;
 /// Buffers that a recording context keeps: some 20 for each layer of a large model.
@@ -131,7 +124,7 @@ impl Arena {
 
     /// A matrix of unspecified values.
     pub(crate) fn take(&self, rows: usize, cols: usize) -> Tensor {
-        let len = rows * cols + SLACK;
+        let len = rows * cols;
         let mut free = self.0.buffers.lock().unwrap_or_else(|e| e.into_inner());
         let smallest_fit = (0..free.len()).filter(|&i| free[i].len() >= len).min_by_key(|&i| free[i].len());
         let values = match smallest_fit {
@@ -141,15 +134,14 @@ impl Arena {
                 // once and not a buffer for each of its sizes
                 let largest = (0..free.len()).max_by_key(|&i| free[i].len());
                 drop(largest.map(|i| free.swap_remove(i)));
-                vec![0.0; len.max((self.0.rows * cols).min(MOST_ROOM) + SLACK)]
+                Aligned::zeros(len.max((self.0.rows * cols).min(MOST_ROOM)))
             }
         };
         drop(free);
-        let start = values.as_ptr().align_offset(LINE);
-        Tensor { buffer: Arc::new(Buffer { values, start, arena: self.clone() }), rows, cols, node: None }
+        Tensor { buffer: Arc::new(Buffer { values, arena: self.clone() }), rows, cols, node: None }
     }
 
-    fn give(&self, values: Vec<f32>) {
+    fn give(&self, values: Aligned<f32>) {
         let mut free = self.0.buffers.lock().unwrap_or_else(|e| e.into_inner());
         free.push(values);
         if free.len() > self.0.kept {

@@ -1,10 +1,10 @@
 //! Scores and sums in float32, over keys and values of any type.
 
 use super::tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
-use super::{Block, KvLayout, Products, Progress, Read, Scratch, reset, resize, shared};
-use crate::DType;
+use super::{Block, KvLayout, Products, Progress, Read, Scratch, shared};
 use crate::decode::decode_body;
 use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, Q8, Simd, Stored};
+use crate::{Aligned, DType};
 use std::ops::Range;
 
 /// Over caches of every layout.
@@ -61,8 +61,7 @@ impl<S: Simd> Products<S> for Floats {
                 (Read::Decoded(count), _) => {
                     let width = progress.width;
                     // only what pads whole vectors has to be zero
-                    let clean: fn(&mut Vec<f32>, usize) =
-                        if layout.head_dim == width { resize } else { reset };
+                    let clean = if layout.head_dim == width { Aligned::resize } else { Aligned::reset };
                     clean(&mut scratch.values, layout.block_tokens * width);
                     load_values::<S>(stored, layout, count, width, &mut scratch.values);
                     progress.add_values::<S, F32>(scratch.values.as_ptr().cast(), first, part, None);
@@ -78,10 +77,10 @@ impl Scratch {
     unsafe fn score_decoded<S: Simd>(&mut self, stored: &[u8], layout: KvLayout, column: usize) {
         let (dim, tokens) = (layout.head_dim, layout.block_tokens);
         let row = tokens.next_multiple_of(TILE_TOKENS);
-        resize(&mut self.keys, dim * row);
+        self.keys.resize(dim * row);
         let scaled = layout.dtype == DType::Q8_0;
         let chunk = if scaled { DType::Q8_0.block_len() } else { dim };
-        resize(&mut self.key_scales, dim / chunk * row);
+        self.key_scales.resize(dim / chunk * row);
         // SAFETY: lengths are those of whole rows; the caller's promise on the instruction set.
         unsafe {
             if scaled {

@@ -11,7 +11,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tile::TILE_QUERIES;
-use super::{Block, Products, Read, Scratch, Task, attend_body, resize, shared};
+use super::{Block, Products, Read, Scratch, Task, attend_body, shared};
 use crate::bf16::{LANES, PAIRS, multiply_pairs, round_row, weave};
 use crate::pool::Parts;
 use crate::simd::x86::Avx512;
@@ -39,8 +39,8 @@ impl Products<Avx512> for Pairs {
     #[inline(always)]
     unsafe fn begin(scratch: &mut Scratch) {
         let progress = &scratch.progress;
-        resize(&mut scratch.rounded_queries, progress.queries.len());
-        resize(&mut scratch.rounded_weights, progress.scores.len());
+        scratch.rounded_queries.resize(progress.queries.len());
+        scratch.rounded_weights.resize(progress.scores.len());
         // SAFETY: the caller's promise. A head's values are whole vectors.
         unsafe { round_row(&progress.queries, &mut scratch.rounded_queries) };
     }
@@ -57,7 +57,7 @@ impl Products<Avx512> for Pairs {
         let (count, columns) = (scratch.progress.softmax.len(), scratch.progress.columns);
         let stored = keys.stored.as_ptr();
         if !direct {
-            resize(&mut scratch.keys, dim / 2 * row);
+            scratch.keys.resize(dim / 2 * row);
             // SAFETY: rows are whole vectors, and there are two for each row of pairs; the caller's promise.
             unsafe { weave_rows(stored, dim, row, scratch.keys.as_mut_ptr()) };
         }
@@ -109,7 +109,7 @@ impl Products<Avx512> for Pairs {
         let (count, columns, width) = (progress.softmax.len(), progress.columns, progress.width);
         let stored = values.stored.as_ptr();
         if let Read::Decoded(tokens) = read {
-            resize(woven, values.layout.block_tokens / 2 * width);
+            woven.resize(values.layout.block_tokens / 2 * width);
             // SAFETY: rows are whole vectors, as many as there are tokens; the caller's promise.
             unsafe { weave_rows(stored, tokens, width, woven.as_mut_ptr()) };
         }

@@ -3,6 +3,7 @@
 use super::panels::{Rows, unpack_places};
 use super::tiles::{MR, Places, tiles_of};
 use super::{Block, View};
+use crate::Aligned;
 use crate::bf16::{LANES, multiply_pairs, pair, round_row};
 use crate::pool::Parts;
 use crate::simd::Simd;
@@ -33,11 +34,11 @@ impl Places<Avx512> for Pairs {
         a: View<'_>,
         rows: Range<usize>,
         k: Range<usize>,
-        scratch: &mut Vec<f32>,
-        out: &mut Vec<f32>,
+        scratch: &mut Aligned<f32>,
+        out: &mut Aligned<f32>,
     ) {
         let (groups, steps) = (rows.len().div_ceil(MR), k.len().div_ceil(2));
-        out.resize(groups * MR * steps, 0.0);
+        out.resize(groups * MR * steps);
         // SAFETY: the caller's promise on the processor.
         unsafe {
             match a.row_stride {
@@ -54,12 +55,12 @@ unsafe fn pack_lines(
     a: View<'_>,
     rows: Range<usize>,
     k: Range<usize>,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Aligned<f32>,
     out: &mut [f32],
 ) {
     let steps = k.len().div_ceil(2);
     let stride = steps.next_multiple_of(LANES / 2);
-    scratch.resize(MR * stride, 0.0);
+    scratch.resize(MR * stride);
     for (group, out) in out.chunks_exact_mut(MR * steps).enumerate() {
         for (i, places) in scratch.chunks_exact_mut(stride).enumerate() {
             let row = (rows.start + group * MR + i).min(rows.end - 1);
@@ -122,8 +123,8 @@ unsafe fn round_to(values: &[f32], places: &mut [f32]) {
 /// # Safety
 /// The processor must have [`crate::Isa::Avx512Bf16`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-pub(super) unsafe fn round<'a>(values: &[f32], places: &'a mut Vec<f32>) -> &'a [f32] {
-    places.resize(values.len().next_multiple_of(LANES) / 2, 0.0);
+pub(super) unsafe fn round<'a>(values: &[f32], places: &'a mut Aligned<f32>) -> &'a [f32] {
+    places.resize(values.len().next_multiple_of(LANES) / 2);
     // SAFETY: the caller's promise.
     unsafe { round_to(values, places) };
     &places[..values.len().div_ceil(2)]

@@ -78,7 +78,7 @@ pub(super) unsafe fn unpack_places<S: Simd, P: Places<S>>(
     let &Rows { b, ref k, n, width } = rows;
     let (mut rows, a) = SCRATCH.take();
     let (padded, steps) = (n.next_multiple_of(width), k.len().div_ceil(P::VALUES));
-    rows.resize(P::VALUES * padded, 0.0);
+    rows.resize(P::VALUES * padded);
     for step in some {
         for (i, row) in rows.chunks_exact_mut(padded).enumerate() {
             let at = k.start + step * P::VALUES + i;
@@ -114,7 +114,7 @@ fn turn(
 ) {
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
     let (mut row, mut a) = SCRATCH.take();
-    row.resize(k.len(), 0.0);
+    row.resize(k.len());
     // a block of columns begins and ends with a block of the storage type
     let bytes = |values: usize| weight.dtype().row_bytes(values).expect("whole blocks of values");
     let bytes = bytes(k.start)..bytes(k.end);

@@ -1,6 +1,7 @@
 //! The loop of a product: tiles of [`MR`] rows of `a` and a panel of `b`.
 
 use super::{Block, Form, M_BLOCK, SCRATCH, STEPS, Sum, View};
+use crate::Aligned;
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
 use std::ops::Range;
@@ -32,8 +33,8 @@ pub(super) trait Places<S: Simd> {
         a: View<'_>,
         rows: Range<usize>,
         k: Range<usize>,
-        scratch: &mut Vec<f32>,
-        out: &mut Vec<f32>,
+        scratch: &mut Aligned<f32>,
+        out: &mut Aligned<f32>,
     );
 }
 
@@ -60,8 +61,8 @@ impl<S: Simd> Places<S> for Singles {
         a: View<'_>,
         rows: Range<usize>,
         k: Range<usize>,
-        _: &mut Vec<f32>,
-        out: &mut Vec<f32>,
+        _: &mut Aligned<f32>,
+        out: &mut Aligned<f32>,
     ) {
         pack_singles(a, rows, k, out);
     }
@@ -69,9 +70,9 @@ impl<S: Simd> Places<S> for Singles {
 
 /// Rows `rows` and columns `k` of `a`, in groups of [`MR`] rows whose values of a column lie together. Missing rows repeat
 /// the last.
-fn pack_singles(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &mut Vec<f32>) {
+fn pack_singles(a: View<'_>, rows: Range<usize>, k: Range<usize>, out: &mut Aligned<f32>) {
     let groups = rows.len().div_ceil(MR);
-    out.resize(groups * MR * k.len(), 0.0);
+    out.resize(groups * MR * k.len());
     for (group, out) in out.chunks_exact_mut(MR * k.len()).enumerate() {
         let first = rows.start + group * MR;
         let last = rows.end - 1 - first;

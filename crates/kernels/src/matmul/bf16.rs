@@ -6,11 +6,11 @@
 //! the end. Few rows and many take the same way, so that a row's bits do not depend on its company here either.
 
 use super::{Columns, Matrix};
-use crate::Pool;
 use crate::bf16::{LANES, multiply_pairs, round_row};
 use crate::pool::Parts;
 use crate::simd::Simd;
 use crate::simd::x86::Avx512;
+use crate::{Aligned, Pool};
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -30,7 +30,7 @@ const ROUND_ROWS: usize = 16;
 /// vectors. The stride is a vector more, since at one of a power of two all rows share the same lines of a cache.
 #[derive(Default)]
 struct Rounded {
-    values: Vec<u16>,
+    values: Aligned<u16>,
     rows: usize,
     stride: usize,
 }
@@ -42,7 +42,7 @@ impl Rounded {
     /// The processor must have [`crate::Isa::Avx512Bf16`].
     unsafe fn round(&mut self, pool: &Pool, x: &[f32], k: usize) {
         (self.rows, self.stride) = (x.len() / k, k.next_multiple_of(LANES) + LANES);
-        self.values.resize(self.rows * self.stride, 0);
+        self.values.resize(self.rows * self.stride);
         let parts = Parts::new(&mut self.values);
         pool.run(self.rows.div_ceil(ROUND_ROWS), &|task| {
             for row in task * ROUND_ROWS..((task + 1) * ROUND_ROWS).min(self.rows) {
@@ -55,9 +55,9 @@ impl Rounded {
 
 thread_local! {
     /// Activations of the products that this thread calls for.
-    static ROUNDED: Cell<Rounded> = const { Cell::new(Rounded { values: Vec::new(), rows: 0, stride: 0 }) };
+    static ROUNDED: Cell<Rounded> = const { Cell::new(Rounded { values: Aligned::new(), rows: 0, stride: 0 }) };
     /// Partial sums of this thread's tasks.
-    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SUMS: Cell<Aligned<f32>> = const { Cell::new(Aligned::new()) };
 }
 
 /// [`super::matmul`] for BF16 weights.
@@ -108,7 +108,7 @@ unsafe fn tiles(x: &Rounded, w: Matrix<'_>, out: Columns<'_>) {
 #[inline(always)]
 unsafe fn in_order<const N: usize>(x: &Rounded, w: Matrix<'_>, order: &Order, out: Columns<'_>) {
     let mut sums = SUMS.take();
-    sums.resize(order.panel * order.chunk * SUM_LANES, 0.0);
+    sums.resize(order.panel * order.chunk * SUM_LANES);
     for panel in (0..w.rows).step_by(order.panel) {
         let weights = panel..(panel + order.panel).min(w.rows);
         for chunk in (0..x.rows).step_by(order.chunk) {

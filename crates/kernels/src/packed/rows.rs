@@ -2,10 +2,10 @@
 
 use super::format::SPAN_GROUPS;
 use super::{GROUP, SPAN};
-use crate::Pool;
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
+use crate::{Aligned, Pool};
 
 /// Rows of a panel, whose codes stay in the second-level cache while tiles pass. Not a power of two, so that the same group of a
 /// panel's rows falls into other places of a cache than the group behind it.
@@ -21,9 +21,9 @@ pub struct QuantizedRows {
     rows: usize,
     cols: usize,
     /// 32 for each group of each row.
-    codes: Vec<i8>,
+    codes: Aligned<i8>,
     /// The same in 16 bits, each four in the order 0, 2, 1, 3, where the products of 8-bit weights want them so.
-    pairs: Vec<i16>,
+    pairs: Aligned<i16>,
     /// Of each group, that of its span.
     scales: Vec<f32>,
     /// The sum of a group's codes, times -128: what products with codes that are 128 too large lack.
@@ -78,8 +78,8 @@ impl QuantizedRows {
         let rows = self.rows;
         let groups = rows * groups_of_row(cols);
         let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
-        self.codes.resize(groups * GROUP, 0);
-        self.pairs.resize(if with_pairs { self.codes.len() } else { 0 }, 0);
+        self.codes.resize(groups * GROUP);
+        self.pairs.resize(if with_pairs { self.codes.len() } else { 0 });
         self.scales.resize(groups, 0.0);
         self.corrections.resize(groups, 0);
         self.span_corrections.resize(groups / SPAN_GROUPS, 0);
