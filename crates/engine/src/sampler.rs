@@ -1,6 +1,7 @@
 //! From logits to a token.
 
 use crate::api::{Sampling, TokenLogprob};
+use kernels::softmax::softmax_row;
 use std::collections::HashMap;
 
 /// Chooses the tokens of one answer.
@@ -49,7 +50,7 @@ impl Sampler {
         }
     }
 
-    /// The token at place `position` of the answer. `logits` are changed to what was sampled from; `allow` puts a
+    /// The token at place `position` of the answer. `logits` are used up; `allow` puts a
     /// constraint on them, after penalties and biases.
     pub fn sample(
         &self,
@@ -57,25 +58,19 @@ impl Sampler {
         position: usize,
         allow: impl FnOnce(&mut [f32]),
     ) -> Result<u32, SampleError> {
-        if logits.iter().any(|l| l.is_nan()) {
-            return Err(SampleError::NotANumber);
-        }
         self.penalise(logits);
         allow(logits);
-        let best = argmax(logits).ok_or(SampleError::NoCandidate)?;
+        let best = largest(logits)?;
+        let likeliest = at_least(logits, best).next().map_or(0, |c| c.0);
         if self.sampling.temperature == 0.0 {
-            return Ok(best);
+            return Ok(likeliest);
         }
-        let candidates = self.candidates(logits);
-        let total: f64 = candidates.iter().map(|c| f64::from(c.1)).sum();
-        let mut rest = uniform(mix(self.seed, position as u64)) * total;
-        for &(token, weight) in &candidates {
-            rest -= f64::from(weight);
-            if rest < 0.0 {
-                return Ok(token);
-            }
-        }
-        Ok(candidates.last().map_or(best, |c| c.0))
+        let place = uniform(mix(self.seed, position as u64));
+        let drawn = match self.candidates(logits, best) {
+            Some(candidates) => draw(&candidates, place),
+            None => draw_any(logits, place),
+        };
+        Ok(drawn.unwrap_or(likeliest))
     }
 
     /// Repetition (arXiv:1909.05858), presence and frequency penalties, then biases.
@@ -95,42 +90,61 @@ impl Sampler {
         }
     }
 
-    /// The tokens that temperature, top-k, top-p and min-p leave, with weights relative to the most likely one.
-    /// The order is fixed: by weight when a filter needs it, else by id.
-    fn candidates(&self, logits: &mut [f32]) -> Vec<(u32, f32)> {
+    /// The tokens that temperature, top-k, top-p and min-p leave, with weights to each other, in a fixed order. Where nothing
+    /// is left out it is `None`, and `logits` have become probabilities. `best` is the largest logit.
+    fn candidates(&self, logits: &mut [f32], best: f32) -> Option<Vec<(u32, f32)>> {
         let s = &self.sampling;
-        logits.iter_mut().for_each(|l| *l /= s.temperature);
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // below `floor` a candidate is out: by min-p, or since its weight is 0 in float32
-        let floor = if s.min_p > 0.0 { max + s.min_p.ln() } else { max - 104.0 };
-        let kth = match s.top_k as usize {
-            k if k > 0 && k < logits.len() => kth_largest(logits, k),
-            _ => f32::NEG_INFINITY,
-        };
-        let weight = |l: f32| (l - max).exp();
-        if s.top_p >= 1.0 {
-            let kept = logits.iter().zip(0u32..).filter(|(l, _)| **l >= kth && **l >= floor);
-            return kept.map(|(l, i)| (i, weight(*l))).collect();
-        }
         // min-p works on what top-p leaves, but both keep the most likely: the order between them does not matter,
         // except for the total that top-p is a share of
-        let all: Vec<(u32, f32)> =
-            logits.iter().zip(0u32..).filter(|(l, _)| **l >= kth).map(|(l, i)| (i, weight(*l))).collect();
-        let mut kept = nucleus(all, s.top_p);
-        let floor = weight(floor);
-        kept.retain(|c| c.1 >= floor);
-        kept
+        if (1..logits.len()).contains(&(s.top_k as usize)) {
+            let least = kth_largest(logits, s.top_k as usize).max(best - NOTHING * s.temperature);
+            let weight = |(token, l): (u32, f32)| (token, ((l - best) / s.temperature).exp());
+            let all: Vec<_> = at_least(logits, least).map(weight).collect();
+            let total: f64 = all.iter().map(|c| f64::from(c.1)).sum();
+            let mut kept = if s.top_p < 1.0 { nucleus(all, f64::from(s.top_p) * total) } else { all };
+            kept.retain(|c| c.1 >= s.min_p);
+            return Some(kept);
+        }
+        // of differences to the largest: its own stays 0 at any temperature
+        logits.iter_mut().for_each(|l| *l -= best);
+        softmax_row(logits, s.temperature.recip().min(f32::MAX));
+        let floor = (s.min_p * largest(logits).unwrap_or(1.0)).max(NEGLIGIBLE);
+        if s.top_p < 1.0 {
+            let mut kept = likeliest(logits, f64::from(s.top_p));
+            kept.retain(|c| c.1 >= floor);
+            return Some(kept);
+        }
+        (s.min_p > 0.0).then(|| at_least(logits, floor).collect())
     }
 }
 
-/// The most likely of `all` up to a share `top_p` of their weight, best first; at least one.
-fn nucleus(mut all: Vec<(u32, f32)>, top_p: f32) -> Vec<(u32, f32)> {
-    let total: f64 = all.iter().map(|c| f64::from(c.1)).sum();
+/// Below `e^-NOTHING` a weight is 0 in float32.
+const NOTHING: f32 = 104.0;
+/// Below this a probability is none: exponentials of a masked logit end a little above 0.
+const NEGLIGIBLE: f32 = 1e-30;
+
+/// The most likely tokens that together have a share of all `probabilities`, best first; at least one.
+fn likeliest(probabilities: &[f32], share: f64) -> Vec<(u32, f32)> {
+    let share = share * run_sums(probabilities).iter().sum::<f64>();
+    // usually a few are most of it, and the rest needs no ordering
+    let mut least = largest(probabilities).unwrap_or(0.0);
+    loop {
+        least = (least / 1024.0).max(NEGLIGIBLE);
+        let some: Vec<_> = at_least(probabilities, least).collect();
+        let sum: f64 = some.iter().map(|c| f64::from(c.1)).sum();
+        if sum >= share || least == NEGLIGIBLE {
+            return nucleus(some, share);
+        }
+    }
+}
+
+/// The most likely of `all` up to a total weight of `share`, best first; at least one.
+fn nucleus(mut all: Vec<(u32, f32)>, share: f64) -> Vec<(u32, f32)> {
     let better = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     let mut sorted = 0;
     let mut before = 0.0;
     let mut kept = 0;
-    while kept < all.len() && (kept == 0 || before < f64::from(top_p) * total) {
+    while kept < all.len() && (kept == 0 || before < share) {
         if kept == sorted {
             // sort the next candidates only: four times as many each time
             let upto = (sorted.max(FIRST_CANDIDATES / 4) * 4).min(all.len());
@@ -147,27 +161,108 @@ fn nucleus(mut all: Vec<(u32, f32)>, top_p: f32) -> Vec<(u32, f32)> {
     all
 }
 
-/// The `k`-th largest value, for `0 < k <= values.len()`.
-fn kth_largest(values: &[f32], k: usize) -> f32 {
-    let mut copy = values.to_vec();
-    *copy.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
-}
-
-/// The first of the largest values; `None` when all are negative infinity.
-pub fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best = (f32::NEG_INFINITY, None);
-    for (&l, i) in logits.iter().zip(0u32..) {
-        if l > best.0 {
-            best = (l, Some(i));
+/// The candidate at `place`, in 0..1, of their total weight.
+fn draw(candidates: &[(u32, f32)], place: f64) -> Option<u32> {
+    let total: f64 = candidates.iter().map(|c| f64::from(c.1)).sum();
+    let mut rest = place * total;
+    for &(token, weight) in candidates {
+        rest -= f64::from(weight);
+        if rest < 0.0 {
+            return Some(token);
         }
     }
-    best.1
+    candidates.last().map(|c| c.0)
+}
+
+/// The token at `place`, in 0..1, of the total of all `probabilities`.
+fn draw_any(probabilities: &[f32], place: f64) -> Option<u32> {
+    let sums = run_sums(probabilities);
+    let mut rest = place * sums.iter().sum::<f64>();
+    for (run, sum) in sums.into_iter().enumerate() {
+        if rest >= sum {
+            rest -= sum;
+            continue;
+        }
+        for (token, p) in (run * RUN..).zip(probabilities[run * RUN..].iter().take(RUN)) {
+            rest -= f64::from(*p);
+            if rest < 0.0 && *p > NEGLIGIBLE {
+                return Some(token as u32);
+            }
+        }
+    }
+    None
+}
+
+/// Values that are looked at together.
+const RUN: usize = 64;
+/// Values in a vector, about: loops over so many at once need no instructions of their own.
+const LANES: usize = 16;
+
+/// The sum of each run of values.
+fn run_sums(values: &[f32]) -> Vec<f64> {
+    let sum = |run: &[f32]| {
+        let (vectors, rest) = run.as_chunks::<LANES>();
+        let mut sums = [0.0f64; LANES];
+        vectors.iter().for_each(|v| (0..LANES).for_each(|i| sums[i] += f64::from(v[i])));
+        sums.iter().sum::<f64>() + rest.iter().map(|v| f64::from(*v)).sum::<f64>()
+    };
+    values.chunks(RUN).map(sum).collect()
+}
+
+/// The largest value.
+fn largest(values: &[f32]) -> Result<f32, SampleError> {
+    let (mut most, mut broken) = ([f32::NEG_INFINITY; LANES], [0u32; LANES]);
+    let mut note = |i: usize, v: f32| {
+        most[i] = if v > most[i] { v } else { most[i] };
+        broken[i] |= u32::from(v.is_nan());
+    };
+    let (vectors, rest) = values.as_chunks::<LANES>();
+    vectors.iter().for_each(|v| (0..LANES).for_each(|i| note(i, v[i])));
+    rest.iter().enumerate().for_each(|(i, v)| note(i, *v));
+    if broken != [0; LANES] {
+        return Err(SampleError::NotANumber);
+    }
+    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    if most == f32::NEG_INFINITY { Err(SampleError::NoCandidate) } else { Ok(most) }
+}
+
+/// The values that are at least `least`, with their places. Runs without one are passed over.
+fn at_least(values: &[f32], least: f32) -> impl Iterator<Item = (u32, f32)> {
+    let runs = values.chunks(RUN).zip((0u32..).step_by(RUN));
+    let some = runs.filter(move |(run, _)| run.iter().fold(false, |some, v| some | (*v >= least)));
+    some.flat_map(|(run, first)| (first..).zip(run.iter().copied())).filter(move |c| c.1 >= least)
+}
+
+/// The `k`-th largest value, for `0 < k <= values.len()`.
+fn kth_largest(values: &[f32], k: usize) -> f32 {
+    let descending = |a: &f32, b: &f32| b.total_cmp(a);
+    let most = (4 * k).max(FIRST_CANDIDATES);
+    // whatever is left out is at most `least`, and `k` values are at least as large
+    let (mut kept, mut least) = (Vec::with_capacity(most), f32::NEG_INFINITY);
+    for run in values.chunks(RUN) {
+        if !run.iter().fold(false, |some, v| some | (*v > least)) {
+            continue;
+        }
+        for &v in run.iter().filter(|v| **v > least) {
+            kept.push(v);
+        }
+        if kept.len() + RUN > most {
+            least = *kept.select_nth_unstable_by(k - 1, descending).1;
+            kept.truncate(k);
+        }
+    }
+    if kept.len() < k { least } else { *kept.select_nth_unstable_by(k - 1, descending).1 }
+}
+
+/// The first of the largest values; `None` when there is none, or one is no number.
+pub fn argmax(logits: &[f32]) -> Option<u32> {
+    let best = largest(logits).ok()?;
+    at_least(logits, best).next().map(|c| c.0)
 }
 
 /// Log-probabilities under the model itself: of `token`, and of the `top` most likely.
 pub fn logprob(logits: &[f32], token: u32, top: usize) -> TokenLogprob {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
+    let (max, sum) = softmax_row(&mut logits.to_vec(), 1.0);
     let norm = f64::from(max) + sum.ln();
     let of = |l: f32| (f64::from(l) - norm) as f32;
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
@@ -207,6 +302,7 @@ fn uniform(bits: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn random_numbers_are_frozen() {
@@ -229,6 +325,69 @@ mod tests {
         let total: f32 = logits.iter().map(|l| l.exp()).sum();
         for (count, l) in counts.iter().zip(logits) {
             assert!((*count as f32 / 20_000.0 - l.exp() / total).abs() < 0.01, "{counts:?}");
+        }
+    }
+
+    fn sampling() -> impl Strategy<Value = Sampling> {
+        let share = prop_oneof![Just(1.0f32), 0.0f32..1.0];
+        let few = prop_oneof![Just(0u32), 1u32..400];
+        (prop_oneof![Just(0.0f32), 1e-6f32..3.0], few, share, prop_oneof![Just(0.0f32), 0.0f32..1.0])
+            .prop_map(|(temperature, top_k, top_p, min_p)| Sampling {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                ..Sampling::default()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn a_masked_token_is_never_drawn(
+            logits in proptest::collection::vec(-40.0f32..40.0, 1..500),
+            masked in proptest::collection::vec(any::<bool>(), 500),
+            sampling in sampling(),
+            seed in any::<u64>(),
+        ) {
+            let mask = |row: &mut [f32]| {
+                row.iter_mut().zip(&masked).filter(|(_, m)| **m).for_each(|(l, _)| *l = f32::NEG_INFINITY);
+            };
+            let sampler = Sampler::new(sampling, seed, 0, &[]);
+            for position in 0..8 {
+                match sampler.sample(&mut logits.clone(), position, mask) {
+                    Ok(token) => prop_assert!(!masked[token as usize]),
+                    Err(error) => {
+                        prop_assert_eq!(error, SampleError::NoCandidate);
+                        prop_assert!(masked[..logits.len()].iter().all(|m| *m));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_largest_are_those_of_sorting(
+            values in proptest::collection::vec((-9i32..9).prop_map(|v| v as f32 / 4.0), 1..2000),
+            k in 1usize..2000,
+            share in 0.0f64..1.0,
+        ) {
+            let mut sorted = values.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let k = k.min(values.len());
+            prop_assert_eq!(kth_largest(&values, k), sorted[k - 1]);
+            prop_assert_eq!(largest(&values), Ok(sorted[0]));
+            let first = values.iter().position(|v| *v == sorted[0]);
+            prop_assert_eq!(argmax(&values).map(|t| t as usize), first);
+
+            let mut probabilities = values.clone();
+            softmax_row(&mut probabilities, 4.0);
+            let mut all: Vec<(u32, f32)> = (0..).zip(probabilities.iter().copied()).collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let kept = likeliest(&probabilities, share);
+            prop_assert_eq!(&kept[..], &all[..kept.len()]);
+            let before: f64 = kept[..kept.len() - 1].iter().map(|c| f64::from(c.1)).sum();
+            let after = before + f64::from(kept[kept.len() - 1].1);
+            prop_assert!(kept.len() == 1 || before < share + 1e-9);
+            prop_assert!(after > share - 1e-5);
         }
     }
 
@@ -292,7 +451,9 @@ mod tests {
             generated.iter().for_each(|&t| sampler.accept(t));
             let mut row = logits.clone();
             sampler.penalise(&mut row);
-            let kept = sampler.candidates(&mut row);
+            let best = largest(&row).unwrap();
+            let kept = sampler.candidates(&mut row, best);
+            let kept = kept.unwrap_or_else(|| (0..).zip(row.iter().copied()).collect());
             let total: f32 = kept.iter().map(|c| c.1).sum();
             let mut got = vec![0.0; logits.len()];
             kept.iter().for_each(|&(t, w)| got[t as usize] = w / total);

@@ -55,7 +55,7 @@ pub fn log_probs_backward(pool: &Pool, probabilities: &mut [f32], tokens: &[u32]
 
 simd_kernel! {
     /// `softmax(row · scale)` in place. Returns the largest scaled value and the sum of exponentials relative to it.
-    pub(crate) fn softmax_row(row: &mut [f32], scale: f32) -> (f32, f64) = softmax_row_body;
+    pub fn softmax_row(row: &mut [f32], scale: f32) -> (f32, f64) = softmax_row_body;
 }
 
 #[inline(always)]
