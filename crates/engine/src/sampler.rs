@@ -17,7 +17,7 @@ pub struct Sampler {
 /// The logits hold no number that could be chosen: the weights are broken, or a constraint allows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SampleError {
-    /// A logit is not a number.
+    /// A logit is not a number, of a token that the constraint allows.
     #[error("the model computed a logit that is not a number; its weights are damaged or overflow")]
     NotANumber,
     /// No candidate is left.
@@ -61,16 +61,16 @@ impl Sampler {
         self.penalise(logits);
         allow(logits);
         let best = largest(logits)?;
-        let likeliest = at_least(logits, best).next().map_or(0, |c| c.0);
-        if self.sampling.temperature == 0.0 {
-            return Ok(likeliest);
+        let first = at_least(logits, best).next().map_or(0, |c| c.0);
+        if self.sampling.temperature == 0.0 || best == f32::INFINITY {
+            return Ok(first);
         }
         let place = uniform(mix(self.seed, position as u64));
         let drawn = match self.candidates(logits, best) {
             Some(candidates) => draw(&candidates, place),
             None => draw_any(logits, place),
         };
-        Ok(drawn.unwrap_or(likeliest))
+        Ok(drawn.unwrap_or(first))
     }
 
     /// Repetition (arXiv:1909.05858), presence and frequency penalties, then biases.
@@ -107,10 +107,11 @@ impl Sampler {
         }
         // of differences to the largest: its own stays 0 at any temperature
         logits.iter_mut().for_each(|l| *l -= best);
-        softmax_row(logits, s.temperature.recip().min(f32::MAX));
-        let floor = (s.min_p * largest(logits).unwrap_or(1.0)).max(NEGLIGIBLE);
+        let (_, total) = softmax_row(logits, s.temperature.recip().min(f32::MAX));
+        let most = (1.0 / total) as f32;
+        let floor = (s.min_p * most).max(NEGLIGIBLE);
         if s.top_p < 1.0 {
-            let mut kept = likeliest(logits, f64::from(s.top_p));
+            let mut kept = top_p(logits, most, f64::from(s.top_p));
             kept.retain(|c| c.1 >= floor);
             return Some(kept);
         }
@@ -123,11 +124,12 @@ const NOTHING: f32 = 104.0;
 /// Below this a probability is none: exponentials of a masked logit end a little above 0.
 const NEGLIGIBLE: f32 = 1e-30;
 
-/// The most likely tokens that together have a share of all `probabilities`, best first; at least one.
-fn likeliest(probabilities: &[f32], share: f64) -> Vec<(u32, f32)> {
+/// The most likely tokens that together have a share of all `probabilities`, of which `most` is the largest; best first, at
+/// least one.
+fn top_p(probabilities: &[f32], most: f32, share: f64) -> Vec<(u32, f32)> {
     let share = share * run_sums(probabilities).iter().sum::<f64>();
     // usually a few are most of it, and the rest needs no ordering
-    let mut least = largest(probabilities).unwrap_or(0.0);
+    let mut least = most;
     loop {
         least = (least / 1024.0).max(NEGLIGIBLE);
         let some: Vec<_> = at_least(probabilities, least).collect();
@@ -195,7 +197,7 @@ fn draw_any(probabilities: &[f32], place: f64) -> Option<u32> {
 
 /// Values that are looked at together.
 const RUN: usize = 64;
-/// Values in a vector, about: loops over so many at once need no instructions of their own.
+/// Sums and maxima are kept for so many values beside each other, which compilers turn into vectors.
 const LANES: usize = 16;
 
 /// The sum of each run of values.
@@ -262,8 +264,11 @@ pub fn argmax(logits: &[f32]) -> Option<u32> {
 
 /// Log-probabilities under the model itself: of `token`, and of the `top` most likely.
 pub fn logprob(logits: &[f32], token: u32, top: usize) -> TokenLogprob {
-    let (max, sum) = softmax_row(&mut logits.to_vec(), 1.0);
-    let norm = f64::from(max) + sum.ln();
+    // exponentials of what is no number are numbers
+    let norm = largest(logits).map_or(f64::NAN, |_| {
+        let (max, sum) = softmax_row(&mut logits.to_vec(), 1.0);
+        f64::from(max) + sum.ln()
+    });
     let of = |l: f32| (f64::from(l) - norm) as f32;
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
     if top > 0 {
@@ -315,6 +320,30 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_a_seed_are_frozen() {
+        let logits: Vec<f32> =
+            (0..1000u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 20) as f32 / 400.0).collect();
+        let with = |temperature, top_k, top_p, min_p| {
+            let sampling = Sampling { temperature, top_k, top_p, min_p, ..Sampling::default() };
+            let sampler = Sampler::new(sampling, 5, 0, &[]);
+            (0..4).map(|at| sampler.sample(&mut logits.clone(), at, |_| ()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(with(0.0, 0, 1.0, 0.0), [987, 987, 987, 987]);
+        assert_eq!(with(1.0, 0, 1.0, 0.0), [55, 830, 377, 176]);
+        assert_eq!(with(0.7, 20, 0.8, 0.0), [987, 576, 898, 754]);
+        assert_eq!(with(1.5, 0, 0.8, 0.0), [288, 956, 851, 398]);
+        assert_eq!(with(1.5, 0, 1.0, 0.1), [55, 830, 377, 176]);
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        assert!(logprob(&[0.0, f32::NAN], 0, 0).logprob.is_nan());
+        let sampler = Sampler::new(Sampling::default(), 1, 0, &[]);
+        let mask = |l: &mut [f32]| l[1] = f32::NEG_INFINITY;
+        assert_eq!(sampler.sample(&mut [0.0, 3.0, f32::INFINITY], 0, mask), Ok(2));
+    }
+
+    #[test]
     fn tokens_are_drawn_as_often_as_they_are_likely() {
         let logits = [0.0f32, 1.0, 2.0, f32::NEG_INFINITY];
         let sampler = Sampler::new(Sampling::default(), 42, 0, &[]);
@@ -326,6 +355,11 @@ mod tests {
         for (count, l) in counts.iter().zip(logits) {
             assert!((*count as f32 / 20_000.0 - l.exp() / total).abs() < 0.01, "{counts:?}");
         }
+    }
+
+    fn logit() -> impl Strategy<Value = f32> {
+        let odd = prop_oneof![Just(f32::INFINITY), Just(f32::NEG_INFINITY), Just(f32::MAX), Just(f32::MIN)];
+        prop_oneof![99 => -40.0f32..40.0, 1 => odd]
     }
 
     fn sampling() -> impl Strategy<Value = Sampling> {
@@ -344,7 +378,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_masked_token_is_never_drawn(
-            logits in proptest::collection::vec(-40.0f32..40.0, 1..500),
+            logits in proptest::collection::vec(logit(), 1..500),
             masked in proptest::collection::vec(any::<bool>(), 500),
             sampling in sampling(),
             seed in any::<u64>(),
@@ -355,10 +389,11 @@ mod tests {
             let sampler = Sampler::new(sampling, seed, 0, &[]);
             for position in 0..8 {
                 match sampler.sample(&mut logits.clone(), position, mask) {
-                    Ok(token) => prop_assert!(!masked[token as usize]),
+                    Ok(token) => prop_assert!(!masked[token as usize] && logits[token as usize] > f32::NEG_INFINITY),
                     Err(error) => {
                         prop_assert_eq!(error, SampleError::NoCandidate);
-                        prop_assert!(masked[..logits.len()].iter().all(|m| *m));
+                        let out = |(l, m): (&f32, &bool)| *m || *l == f32::NEG_INFINITY;
+                        prop_assert!(logits.iter().zip(&masked).all(out));
                     }
                 }
             }
@@ -379,10 +414,10 @@ mod tests {
             prop_assert_eq!(argmax(&values).map(|t| t as usize), first);
 
             let mut probabilities = values.clone();
-            softmax_row(&mut probabilities, 4.0);
+            let (_, total) = softmax_row(&mut probabilities, 4.0);
             let mut all: Vec<(u32, f32)> = (0..).zip(probabilities.iter().copied()).collect();
             all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            let kept = likeliest(&probabilities, share);
+            let kept = top_p(&probabilities, (1.0 / total) as f32, share);
             prop_assert_eq!(&kept[..], &all[..kept.len()]);
             let before: f64 = kept[..kept.len() - 1].iter().map(|c| f64::from(c.1)).sum();
             let after = before + f64::from(kept[kept.len() - 1].1);

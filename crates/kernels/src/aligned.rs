@@ -3,8 +3,9 @@
 use crate::simd::CACHE_LINE;
 use std::ops::{Deref, DerefMut};
 
-/// Values of which the first begins a cache line. A vector register is as wide as a line, and one that lies in two costs twice as
-/// much to read or write: allocators begin large blocks 16 bytes behind a page.
+/// Values of which the first begins a cache line, but for those that were a vector before. A vector that lies in two lines costs
+/// twice as much to read or write, and with AVX-512 each does if memory begins anywhere else: allocators begin large blocks 16 bytes
+/// behind a page.
 pub struct Aligned<T> {
     memory: Vec<T>,
     start: usize,
@@ -21,6 +22,7 @@ impl<T> Aligned<T> {
 impl<T: Copy + Default> Aligned<T> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Aligned<T> {
+        const { assert!(size_of::<T>() > 0 && CACHE_LINE.is_multiple_of(size_of::<T>())) };
         let memory = vec![T::default(); len + CACHE_LINE / size_of::<T>()];
         let start = memory.as_ptr().align_offset(CACHE_LINE);
         Aligned { memory, start, len }

@@ -79,7 +79,14 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         attention_backward(&pool, forward, &[37, 3], &dout, &mut dq, &mut dk, &mut dv);
         rounded.extend([dq, dk, dv].concat());
     }
-    for (dtype, head_dim) in [(DType::F32, 20), (DType::F16, 64), (DType::BF16, 128), (DType::Q8_0, 64)] {
+    for (dtype, head_dim) in [
+        (DType::F32, 20),
+        (DType::F16, 64),
+        (DType::BF16, 128),
+        (DType::F16, 160),
+        (DType::BF16, 160),
+        (DType::Q8_0, 64),
+    ] {
         let layout = KvLayout { dtype, block_tokens: 16, kv_heads: 2, head_dim };
         let shape = AttentionShape { heads: 6, scale: 0.3, window: Some(21) };
         let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[2, 0, 1] }];
@@ -92,7 +99,7 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         rounded.extend(out);
     }
     for packed in PackedType::ALL {
-        for (m, n, k) in [(1, 40, 256), (5, 16, 96), (8, 33, 1024), (7, 277, 160)] {
+        for (m, n, k) in [(1, 40, 256), (5, 16, 96), (8, 33, 2176), (7, 277, 160)] {
             let mut bytes = vec![0; packed.matrix_bytes(n, k).unwrap()];
             for tile in bytes.chunks_exact_mut(packed.tile_bytes(k).unwrap()) {
                 let mut tile = TileMut::new(tile, packed, k);
