@@ -245,9 +245,7 @@ fn kth_largest(values: &[f32], k: usize) -> f32 {
         if !run.iter().fold(false, |some, v| some | (*v > least)) {
             continue;
         }
-        for &v in run.iter().filter(|v| **v > least) {
-            kept.push(v);
-        }
+        kept.extend(run.iter().copied().filter(|v| *v > least));
         if kept.len() + RUN > most {
             least = *kept.select_nth_unstable_by(k - 1, descending).1;
             kept.truncate(k);

@@ -12,7 +12,7 @@ mod floats;
 mod pairs;
 mod tile;
 
-pub use cache::{KvLayout, SequenceRows, store_keys, store_values};
+pub use cache::{KvLayout, SequenceRows, store_rows};
 
 use crate::matmul::rounds_activations;
 use crate::pool::Parts;

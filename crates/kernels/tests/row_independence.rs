@@ -4,7 +4,7 @@ mod common;
 
 use common::{Random, bits, matrix};
 use kernels::attention::{
-    AttentionShape, KvLayout, SequenceRows, paged_attention, rounds_queries, store_keys, store_values,
+    AttentionShape, KvLayout, SequenceRows, paged_attention, rounds_queries, store_rows,
 };
 use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
 use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
@@ -125,8 +125,7 @@ impl Attention {
     }
 
     fn step(&mut self, pool: &Pool, q: &[f32], k: &[f32], v: &[f32], seqs: &[SequenceRows<'_>]) -> Vec<f32> {
-        store_keys(pool, k, self.layout, seqs, &mut self.keys);
-        store_values(pool, v, self.layout, seqs, &mut self.values);
+        store_rows(pool, k, v, &mut self.keys, &mut self.values, self.layout, seqs);
         let mut out = vec![f32::NAN; q.len()];
         paged_attention(pool, q, &self.keys, &self.values, self.layout, self.shape, seqs, &mut out);
         out

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Random, matrix, to_bf16};
-use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_keys, store_values};
+use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_rows};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
 use kernels::gemm::{Precision, Right, View, add_product};
@@ -90,12 +90,12 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let layout = KvLayout { dtype, block_tokens: 16, kv_heads: 2, head_dim };
         let shape = AttentionShape { heads: 6, scale: 0.3, window: Some(21) };
         let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[2, 0, 1] }];
-        let mut cache = [vec![0; layout.block_bytes() * 3], vec![0; layout.block_bytes() * 3]];
-        store_keys(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, &mut cache[0]);
-        store_values(&pool, &random.floats(45 * 2 * head_dim), layout, &seqs, &mut cache[1]);
+        let [k, v] = [(); 2].map(|()| random.floats(45 * 2 * head_dim));
+        let [mut keys, mut values] = [(); 2].map(|()| vec![0; layout.block_bytes() * 3]);
+        store_rows(&pool, &k, &v, &mut keys, &mut values, layout, &seqs);
         let mut out = vec![0.0; 45 * 6 * head_dim];
         let q = random.floats(out.len());
-        paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
+        paged_attention(&pool, &q, &keys, &values, layout, shape, &seqs, &mut out);
         rounded.extend(out);
     }
     for packed in PackedType::ALL {
@@ -141,12 +141,12 @@ fn attention_in_pairs() -> Vec<f32> {
     let layout = KvLayout { dtype: DType::BF16, block_tokens: 32, kv_heads: 2, head_dim: 64 };
     let shape = AttentionShape { heads: 4, scale: 0.125, window: None };
     let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[1, 0] }];
-    let mut cache = [vec![0; layout.block_bytes() * 2], vec![0; layout.block_bytes() * 2]];
-    store_keys(&pool, &random.floats(45 * 2 * 64), layout, &seqs, &mut cache[0]);
-    store_values(&pool, &random.floats(45 * 2 * 64), layout, &seqs, &mut cache[1]);
+    let [k, v] = [(); 2].map(|()| random.floats(45 * 2 * 64));
+    let [mut keys, mut values] = [(); 2].map(|()| vec![0; layout.block_bytes() * 2]);
+    store_rows(&pool, &k, &v, &mut keys, &mut values, layout, &seqs);
     let q = to_bf16(&random.floats(45 * 4 * 64));
     let mut out = vec![0.0; q.len()];
-    paged_attention(&pool, &q, &cache[0], &cache[1], layout, shape, &seqs, &mut out);
+    paged_attention(&pool, &q, &keys, &values, layout, shape, &seqs, &mut out);
     out
 }
 

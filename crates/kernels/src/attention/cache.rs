@@ -54,64 +54,22 @@ pub struct SequenceRows<'a> {
     pub blocks: &'a [u32],
 }
 
-/// Stores keys `rows [tokens, kv_heads, head_dim]` of the batch into the layer's blocks, rounding to nearest even where
-/// the cache is narrower than float32.
+/// Stores keys `k` and values `v [tokens, kv_heads, head_dim]` of the batch in the layer's blocks, rounded to nearest even
+/// where the cache is narrower than float32.
 ///
 /// # Panics
 /// When a sequence has too few blocks, a block lies outside the cache, or rows would go to one block twice over.
-pub fn store_keys(pool: &Pool, rows: &[f32], layout: KvLayout, seqs: &[SequenceRows<'_>], cache: &mut [u8]) {
-    let (dim, tokens) = (layout.head_dim, layout.block_tokens);
-    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
-        for (row, place) in (first..).zip(places) {
-            let key = &rows[(row * layout.kv_heads + head) * dim..][..dim];
-            match layout.dtype {
-                DType::Q8_0 => narrow_column(key, place, tokens, block),
-                plain => {
-                    let size = plain.block_bytes();
-                    narrow(plain, key, tokens * size, &mut block[place * size..]);
-                }
-            }
-        }
-    });
-}
-
-/// Stores values, as [`store_keys`] does keys.
-///
-/// # Panics
-/// As [`store_keys`].
-pub fn store_values(
+pub fn store_rows(
     pool: &Pool,
-    rows: &[f32],
+    k: &[f32],
+    v: &[f32],
+    keys: &mut [u8],
+    values: &mut [u8],
     layout: KvLayout,
     seqs: &[SequenceRows<'_>],
-    cache: &mut [u8],
 ) {
-    let (dim, bytes) = (layout.head_dim, layout.vector_bytes());
-    for_blocks(pool, layout, seqs, cache, &|head, first, places, block| {
-        for (row, place) in (first..).zip(places) {
-            let values = &rows[(row * layout.kv_heads + head) * dim..][..dim];
-            let out = &mut block[place * bytes..][..bytes];
-            match layout.dtype {
-                DType::Q8_0 => narrow_blocks(values, out),
-                plain => narrow(plain, values, plain.block_bytes(), out),
-            }
-        }
-    });
-}
-
-type StoreRows<'a> = dyn Fn(usize, usize, Range<usize>, &mut [u8]) + Sync + 'a;
-
-/// Calls `store(head, first, places, block)` for each head of each block that rows touch: rows from `first` go to these
-/// places among the block's tokens.
-fn for_blocks(
-    pool: &Pool,
-    layout: KvLayout,
-    seqs: &[SequenceRows<'_>],
-    cache: &mut [u8],
-    store: &StoreRows<'_>,
-) {
-    let cache = Parts::new(cache);
-    let tokens = layout.block_tokens;
+    let KvLayout { block_tokens: tokens, kv_heads, head_dim, .. } = layout;
+    let (keys, values) = (Parts::new(keys), Parts::new(values));
     let touched = |s: &SequenceRows<'_>| s.past / tokens..(s.past + s.len).div_ceil(tokens);
     let with_rows = seqs.iter().filter(|s| s.len > 0);
     let tasks: Vec<_> = with_rows.flat_map(|s| touched(s).map(move |block| (s, block))).collect();
@@ -121,14 +79,40 @@ fn for_blocks(
     pool.run(tasks.len(), &|task| {
         let (s, block) = tasks[task];
         let positions = (block * tokens).max(s.past)..((block + 1) * tokens).min(s.past + s.len);
-        let places = positions.start - block * tokens..positions.end - block * tokens;
-        for head in 0..layout.kv_heads {
+        for head in 0..kv_heads {
             let at = layout.head_bytes(s.blocks[block], head);
             // SAFETY: each block is one task's, as was checked.
-            let bytes = unsafe { cache.part(at.start, at.len()) };
-            store(head, s.start + positions.start - s.past, places.clone(), bytes);
+            let (keys, values) = unsafe { (keys.part(at.start, at.len()), values.part(at.start, at.len())) };
+            for position in positions.clone() {
+                let (row, place) = (s.start + position - s.past, position % tokens);
+                let first = (row * kv_heads + head) * head_dim;
+                store_key(&k[first..][..head_dim], place, layout, keys);
+                store_value(&v[first..][..head_dim], place, layout, values);
+            }
         }
     });
+}
+
+/// Writes a key as column `place` of a head's block.
+fn store_key(key: &[f32], place: usize, layout: KvLayout, block: &mut [u8]) {
+    let tokens = layout.block_tokens;
+    match layout.dtype {
+        DType::Q8_0 => narrow_column(key, place, tokens, block),
+        plain => {
+            let size = plain.block_bytes();
+            narrow(plain, key, tokens * size, &mut block[place * size..]);
+        }
+    }
+}
+
+/// Writes a value as row `place` of a head's block.
+fn store_value(value: &[f32], place: usize, layout: KvLayout, block: &mut [u8]) {
+    let bytes = layout.vector_bytes();
+    let out = &mut block[place * bytes..][..bytes];
+    match layout.dtype {
+        DType::Q8_0 => narrow_blocks(value, out),
+        plain => narrow(plain, value, plain.block_bytes(), out),
+    }
 }
 
 /// Values that are rounded together.

@@ -174,13 +174,12 @@ simd_kernel! {
 unsafe fn quantize_row_body<S: Simd>(x: &[f32], place: Place, into: &Destination) {
     let Place { first, first_span, stride } = place;
     for (span, x) in x.chunks(SPAN).enumerate() {
-        let padded;
+        let mut padded;
         let values = match x.first_chunk::<SPAN>() {
             Some(values) => values,
             None => {
-                let mut some = [0.0; SPAN];
-                some[..x.len()].copy_from_slice(x);
-                padded = some;
+                padded = [0.0; SPAN];
+                padded[..x.len()].copy_from_slice(x);
                 &padded
             }
         };

@@ -60,8 +60,7 @@ pub fn attention(
         .collect();
     assert_eq!((q.rows(), k.rows(), v.rows()), (start, start, start), "the sequences cover the batch");
     let (keys, values) = cache.layer(layer);
-    attention::store_keys(cx.pool(), k.values(), layout, &sequences, keys);
-    attention::store_values(cx.pool(), v.values(), layout, &sequences, values);
+    attention::store_rows(cx.pool(), k.values(), v.values(), keys, values, layout, &sequences);
     let mut out = cx.uninit(q.rows(), q.cols());
     attention::paged_attention(
         cx.pool(),
