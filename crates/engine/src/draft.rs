@@ -13,7 +13,7 @@ use crate::scheduler::Planned;
 use crate::sequence::Sequence;
 use kernels::Pool;
 use models::{Model, ModelKind, Tokenizer};
-use nn::{Batch, Context, KvCache, KvCacheShape, Tensor, ops};
+use nn::{Batch, Context, KvCache, KvCacheShape, Tensor};
 use std::io;
 use std::sync::Arc;
 
@@ -71,9 +71,9 @@ impl Draft {
         if batch.rows() == 0 {
             return;
         }
-        let hidden = self.model.lm.forward(&self.cx, &batch, &mut self.cache);
+        let hidden = self.model.lm.forward_rows(&self.cx, &batch, &rows, &mut self.cache);
         if !guessing.is_empty() {
-            self.guess(ops::select_rows(&self.cx, &hidden, &rows), guessing, running);
+            self.guess(hidden, guessing, running);
         }
     }
 

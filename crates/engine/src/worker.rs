@@ -74,11 +74,13 @@ enum Next {
     Ended,
 }
 
-/// What a row of logits is for.
+/// What a row of hidden states, or its logits, are for.
 #[derive(Clone, Copy)]
 enum Purpose {
     /// The log-probability of the prompt token that follows, with this many alternatives.
     PromptToken(usize),
+    /// The embedding of the sequence.
+    Embedding,
     /// The next token, or the scores asked for.
     Last,
     /// The token after so many proposed ones; of use only when the answer has taken all of them.
@@ -209,43 +211,34 @@ impl Worker {
             let tokens = [&s.tokens[s.computed..s.computed + p.len], &s.proposed].concat();
             batch.push(&tokens, s.computed, s.blocks.clone());
         }
+        let (rows, uses) = used_rows(plan, running);
         let adapted = adapted_rows(plan, running);
-        let hidden = self.model.lm.forward_adapted(&self.cx, &batch, &adapted, &mut self.cache);
+        let hidden = self.model.lm.forward_adapted(&self.cx, &batch, &rows, &adapted, &mut self.cache);
 
-        let mut ended = Vec::new();
         let mut prompt_tokens = 0;
-        let mut rows: Vec<(usize, usize, Purpose)> = Vec::new();
-        let mut start = 0;
         for p in plan {
             let s = &mut self.scheduler.running[p.index];
             let first = s.computed;
             s.computed += p.len;
             prompt_tokens += s.computed.min(s.prompt_len).saturating_sub(first);
-            if let Some(top) = s.prompt_logprobs() {
-                // the row of a token foretells the token after it
-                let told = first..s.computed.min(s.prompt_len - 1);
-                rows.extend(told.map(|at| (p.index, start + at - first, Purpose::PromptToken(top))));
-            }
-            if s.remaining() == 0 {
-                let last = start + p.len - 1;
-                match s.work {
-                    Work::Embed => {
-                        s.tell(Event::Embedding(normalised(hidden.row(last))));
-                        ended.push(p.index);
-                    }
-                    Work::Generate(_) | Work::Score(_) => rows.push((p.index, last, Purpose::Last)),
-                }
-                let proposed = 1..=s.proposed.len();
-                rows.extend(proposed.map(|i| (p.index, last + i, Purpose::AfterProposed(i))));
-            }
-            start += p.len + s.proposed.len();
         }
         {
             let mut stats = self.shared.stats();
             stats.steps += 1;
             stats.prompt_tokens += prompt_tokens as u64;
         }
-        for rows in rows.chunks(LOGIT_ROWS) {
+        let mut ended = Vec::new();
+        let mut of_logits = Vec::new();
+        for (row, &(index, purpose)) in uses.iter().enumerate() {
+            match purpose {
+                Purpose::Embedding => {
+                    self.scheduler.running[index].tell(Event::Embedding(normalised(hidden.row(row))));
+                    ended.push(index);
+                }
+                _ => of_logits.push((index, row, purpose)),
+            }
+        }
+        for rows in of_logits.chunks(LOGIT_ROWS) {
             self.use_logits(&hidden, rows, &mut ended);
         }
         for p in plan {
@@ -296,7 +289,7 @@ impl Worker {
                         ended.push(*index);
                     }
                 }
-                (Purpose::PromptToken(_), _) => {}
+                (Purpose::PromptToken(_) | Purpose::Embedding, _) => {}
             }
         }
     }
@@ -374,6 +367,33 @@ impl Worker {
         self.scheduler.pool.release(&mut vec![shared]);
         grown
     }
+}
+
+/// Rows of the batch of `plan` that something is made of, and what: of which sequence, for what purpose.
+fn used_rows(plan: &[Planned], running: &[Sequence]) -> (Vec<usize>, Vec<(usize, Purpose)>) {
+    let (mut rows, mut uses) = (Vec::new(), Vec::new());
+    let mut start = 0;
+    for p in plan {
+        let s = &running[p.index];
+        let mut push = |row, purpose| {
+            rows.push(row);
+            uses.push((p.index, purpose));
+        };
+        let upto = s.computed + p.len;
+        if let Some(top) = s.prompt_logprobs() {
+            // the row of a token foretells the token after it
+            let told = s.computed..upto.min(s.prompt_len - 1);
+            told.for_each(|at| push(start + at - s.computed, Purpose::PromptToken(top)));
+        }
+        if s.remaining() == p.len {
+            let last = start + p.len - 1;
+            let embeds = matches!(s.work, Work::Embed);
+            push(last, if embeds { Purpose::Embedding } else { Purpose::Last });
+            (1..=s.proposed.len()).for_each(|i| push(last + i, Purpose::AfterProposed(i)));
+        }
+        start += p.len + s.proposed.len();
+    }
+    (rows, uses)
 }
 
 /// The rows of a step that go through adapters, each adapter's as one run.

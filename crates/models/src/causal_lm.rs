@@ -113,21 +113,33 @@ impl CausalLm {
     /// When a token is outside the vocabulary, or the cache has another shape than [`Self::kv_cache_shape`] says
     /// or too few blocks.
     pub fn forward(&self, cx: &Context, batch: &Batch, cache: &mut KvCache) -> Tensor {
-        self.forward_observed(cx, batch, cache, &mut |_, _| {})
+        self.compute(cx, batch, None, &[], cache, &mut |_, _| {})
     }
 
-    /// [`Self::forward`] where some rows go through adapters made by [`Self::adapted_by`]. Runs of rows are in their order.
+    /// Hidden states `[rows.len(), hidden]` after the final norm, for some rows of the batch, which rise. Of the others, the
+    /// last layer makes keys and values only.
     ///
     /// # Panics
-    /// As for [`Self::forward`], and when the context records or an adapter is another model's.
+    /// As for [`Self::forward`], and when the rows do not rise or are not the batch's.
+    pub fn forward_rows(&self, cx: &Context, batch: &Batch, rows: &[usize], cache: &mut KvCache) -> Tensor {
+        self.forward_adapted(cx, batch, rows, &[], cache)
+    }
+
+    /// [`Self::forward_rows`] where some rows of the batch go through adapters made by [`Self::adapted_by`]. Runs of rows are
+    /// in their order.
+    ///
+    /// # Panics
+    /// As for [`Self::forward_rows`], and when the context records beside adapters or an adapter is another model's.
     pub fn forward_adapted(
         &self,
         cx: &Context,
         batch: &Batch,
+        rows: &[usize],
         adapted: &[AdaptedRows<'_>],
         cache: &mut KvCache,
     ) -> Tensor {
-        self.compute(cx, batch, adapted, cache, &mut |_, _| {})
+        assert!(rows.is_sorted_by(|a, b| a < b), "the rows {rows:?} rise");
+        self.compute(cx, batch, Some(rows), adapted, cache, &mut |_, _| {})
     }
 
     /// [`Self::forward`], of which `observe` sees the hidden states between the layers, each with the number of layers that
@@ -142,13 +154,14 @@ impl CausalLm {
         cache: &mut KvCache,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Tensor {
-        self.compute(cx, batch, &[], cache, observe)
+        self.compute(cx, batch, None, &[], cache, observe)
     }
 
     fn compute(
         &self,
         cx: &Context,
         batch: &Batch,
+        rows: Option<&[usize]>,
         adapted: &[AdaptedRows<'_>],
         cache: &mut KvCache,
         observe: &mut dyn FnMut(usize, &Tensor),
@@ -157,13 +170,15 @@ impl CausalLm {
         let (layout, eps) = (self.config.rope.layout, self.config.rms_norm_eps);
         let step = Step { cx, batch, adapted, cos, sin, layout, eps };
 
+        let rows = rows.filter(|rows| rows.len() < batch.rows());
         let kept = cx.recomputes().then(|| Arc::new(batch.clone()));
         let mut x = ops::embedding(cx, &self.embed_tokens, &batch.tokens);
         observe(0, &x);
         for (index, layer) in self.layers.iter().enumerate() {
+            let rows = rows.filter(|_| index + 1 == self.layers.len());
             x = match &kept {
-                None => layer.forward(&step, x, cache, index),
-                Some(batch) => layer.recomputed(&step, x, batch.clone(), *cache.shape(), index),
+                None => layer.forward(&step, x, rows, cache, index),
+                Some(batch) => layer.recomputed(&step, x, rows, batch.clone(), *cache.shape(), index),
             };
             observe(index + 1, &x);
         }
@@ -216,11 +231,24 @@ impl CausalLm {
 }
 
 impl Layer {
-    fn forward(&self, step: &Step<'_>, mut x: Tensor, cache: &mut KvCache, index: usize) -> Tensor {
+    /// Its results for all rows of `x`, or for `rows` of them.
+    fn forward(
+        &self,
+        step: &Step<'_>,
+        mut x: Tensor,
+        rows: Option<&[usize]>,
+        cache: &mut KvCache,
+        index: usize,
+    ) -> Tensor {
         let Step { cx, adapted, eps, .. } = step;
-        let adapted = AdaptedRows::of_layer(adapted, index);
+        let mut adapted = AdaptedRows::of_layer(adapted, index);
         let h = ops::rms_norm(cx, &x, &self.input_layernorm, *eps);
-        x = ops::add(cx, x, &self.self_attn.forward(step, &h, &adapted, cache, index));
+        let mut attended = self.self_attn.attend(step, &h, &adapted, cache, index);
+        if let Some(rows) = rows {
+            [x, attended] = [x, attended].map(|all| ops::select_rows(cx, &all, rows));
+            adapted = within(&adapted, rows);
+        }
+        x = ops::add(cx, x, &self.self_attn.output(cx, &attended, &adapted));
         let h = ops::rms_norm(cx, &x, &self.post_attention_layernorm, *eps);
         ops::add(cx, x, &self.mlp.forward(cx, &h, &adapted))
     }
@@ -230,23 +258,26 @@ impl Layer {
         &self,
         step: &Step<'_>,
         x: Tensor,
+        rows: Option<&[usize]>,
         batch: Arc<Batch>,
         cache: KvCacheShape,
         index: usize,
     ) -> Tensor {
         let Step { cos, sin, layout, eps, .. } = step;
         let (layer, cos, sin, layout, eps) = (self.clone(), cos.clone(), sin.clone(), *layout, *eps);
+        let rows = rows.map(<[usize]>::to_vec);
         ops::recompute(step.cx, x, move |cx, x| {
             let step =
                 Step { cx, batch: &batch, adapted: &[], cos: cos.clone(), sin: sin.clone(), layout, eps };
             let mut cache = KvCache::passing(cache).expect("address space for one layer of a batch");
-            layer.forward(&step, x, &mut cache, index)
+            layer.forward(&step, x, rows.as_deref(), &mut cache, index)
         })
     }
 }
 
 impl Attention {
-    fn forward(
+    /// What the heads have found `[tokens, heads * head_dim]`.
+    fn attend(
         &self,
         step: &Step<'_>,
         h: &Tensor,
@@ -263,8 +294,16 @@ impl Attention {
         }
         q = ops::rope(cx, q, cos, sin, *layout);
         k = ops::rope(cx, k, cos, sin, *layout);
-        let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer);
-        self.o_proj.forward(cx, &attended, &beside(adapted, |of| of.o.as_ref()))
+        ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer)
+    }
+
+    fn output(
+        &self,
+        cx: &Context,
+        attended: &Tensor,
+        adapted: &[(Range<usize>, &AdaptedLayer)],
+    ) -> Tensor {
+        self.o_proj.forward(cx, attended, &beside(adapted, |of| of.o.as_ref()))
     }
 }
 

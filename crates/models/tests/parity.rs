@@ -77,12 +77,23 @@ impl Session {
 
     /// The final hidden states of the sequence's next `tokens`.
     fn forward(&mut self, tokens: &[u32]) -> Tensor {
+        let batch = self.next(tokens);
+        self.lm.forward(&self.cx, &batch, &mut self.cache)
+    }
+
+    /// Those of some of them.
+    fn forward_rows(&mut self, tokens: &[u32], rows: &[usize]) -> Tensor {
+        let batch = self.next(tokens);
+        self.lm.forward_rows(&self.cx, &batch, rows, &mut self.cache)
+    }
+
+    fn next(&mut self, tokens: &[u32]) -> Batch {
         let blocks = (self.past + tokens.len()).div_ceil(BLOCK_TOKENS) as u32;
         // Not in order, so that the block table matters.
         let blocks = (0..blocks).map(|block| 31 - block).collect();
         let batch = Batch::single(tokens, self.past, blocks);
         self.past += tokens.len();
-        self.lm.forward(&self.cx, &batch, &mut self.cache)
+        batch
     }
 
     fn restart(&mut self) {
@@ -214,11 +225,34 @@ fn a_prompt_in_chunks_on_one_thread_gives_the_same_bits_as_in_one_piece_on_two()
         for chunk in [1, 7, 16] {
             session.restart();
             let pieces: Vec<Tensor> = ids.chunks(chunk).map(|chunk| session.forward(chunk)).collect();
-            let values: Vec<u32> = pieces.iter().flat_map(|p| p.values()).map(|v| v.to_bits()).collect();
-            let whole: Vec<u32> = whole.values().iter().map(|v| v.to_bits()).collect();
-            assert!(values == whole, "{}: chunks of {chunk}", name(&dir));
+            let values: Vec<u32> = pieces.iter().flat_map(|piece| bits(piece.values())).collect();
+            assert!(values == bits(whole.values()), "{}: chunks of {chunk}", name(&dir));
         }
     }
+}
+
+#[test]
+fn some_rows_have_the_same_bits_as_among_all_and_leave_the_same_cache() {
+    for (dir, expected) in decoders_with("case0.logits", &FAMILIES) {
+        let ids = expected.ids("case0.input_ids");
+        let (prompt, next) = ids.split_at(ids.len() - 2);
+        let mut session = Session::open(&dir);
+        let all = session.forward(prompt);
+        let after = session.forward(next);
+        for rows in [vec![], vec![prompt.len() - 1], vec![0, 3], (0..prompt.len()).collect()] {
+            let mut session = Session::open(&dir);
+            let some = session.forward_rows(prompt, &rows);
+            assert_eq!(some.rows(), rows.len());
+            for (i, &row) in rows.iter().enumerate() {
+                assert_eq!(bits(some.row(i)), bits(all.row(row)), "{}: row {row} of {rows:?}", name(&dir));
+            }
+            assert_eq!(bits(session.forward(next).values()), bits(after.values()), "{}", name(&dir));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
 }
 
 #[test]

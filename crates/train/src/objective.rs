@@ -95,17 +95,16 @@ struct Positions {
     counts: Vec<usize>,
 }
 
-/// Hidden states `[tokens, hidden]` of all examples, one after another.
-fn hidden_states(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Tensor {
+/// Hidden states `[rows.len(), hidden]` of some of the tokens of all examples, one after another.
+fn hidden_states(cx: &Context, lm: &CausalLm, examples: &[&Example], rows: &[usize]) -> Tensor {
     let batch = Batch::packed(examples.iter().map(|e| e.tokens()), BLOCK_TOKENS);
     let shape = lm.kv_cache_shape(DType::F32, BLOCK_TOKENS, batch.blocks());
     let mut cache = KvCache::passing(shape).expect("address space for one layer of a batch");
-    lm.forward(cx, &batch, &mut cache)
+    lm.forward_rows(cx, &batch, rows, &mut cache)
 }
 
 /// The hidden states of `examples` that predict a learned token.
 fn forward(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Positions {
-    let hidden = hidden_states(cx, lm, examples);
     let (mut rows, mut tokens, mut start) = (Vec::new(), Vec::new(), 0);
     for example in examples {
         for (i, _) in example.learned.iter().enumerate().filter(|(_, learned)| **learned) {
@@ -114,7 +113,7 @@ fn forward(cx: &Context, lm: &CausalLm, examples: &[&Example]) -> Positions {
         }
         start += example.tokens.len();
     }
-    let hidden = ops::select_rows(cx, &hidden, &rows);
+    let hidden = hidden_states(cx, lm, examples, &rows);
     Positions { hidden, tokens, counts: examples.iter().map(|e| e.learned()).collect() }
 }
 

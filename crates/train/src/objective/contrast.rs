@@ -77,7 +77,7 @@ impl InfoNce {
         let parts = micro_batches(&texts, passes.part_tokens, |text| text.tokens().len());
         let part = |number: usize| {
             cx.set_seed((passes.seed)(number));
-            hidden_states(cx, lm, &parts[number])
+            self.hidden_states(cx, lm, &parts[number])
         };
         if let [texts] = &parts[..] {
             let hidden = part(0);
@@ -114,33 +114,48 @@ impl InfoNce {
         let texts: Vec<&Example> = items.iter().flat_map(|item| item.texts()).collect();
         let mut vectors = Vec::new();
         for part in micro_batches(&texts, part_tokens, |text| text.tokens().len()) {
-            vectors.extend(self.pool(&hidden_states(cx, lm, &part), &part));
+            vectors.extend(self.pool(&self.hidden_states(cx, lm, &part), &part));
             cx.discard();
         }
         self.loss(items, &vectors).0
     }
 
-    /// The vector of each text out of its hidden states.
+    /// How many tokens a text's vector is the mean of, its last ones.
+    fn pooled(&self, text: &Example) -> usize {
+        match self.pooling {
+            Pooling::Last => 1,
+            Pooling::Mean => text.tokens().len(),
+        }
+    }
+
+    /// Hidden states of the tokens that are pooled, one text after another.
+    fn hidden_states(&self, cx: &Context, lm: &CausalLm, texts: &[&Example]) -> Tensor {
+        let mut end = 0;
+        let rows = texts.iter().flat_map(|text| {
+            end += text.tokens().len();
+            end - self.pooled(text)..end
+        });
+        let rows: Vec<usize> = rows.collect();
+        hidden_states(cx, lm, texts, &rows)
+    }
+
+    /// The vector of each text out of the hidden states of its pooled tokens.
     fn pool(&self, hidden: &Tensor, texts: &[&Example]) -> Vec<Vec<f64>> {
         let mut start = 0;
         let vectors = texts.iter().map(|text| {
-            let rows = start..start + text.tokens().len();
+            let rows = start..start + self.pooled(text);
             start = rows.end;
-            let wide = |row: usize| hidden.row(row).iter().map(|&x| f64::from(x));
-            match self.pooling {
-                Pooling::Last => wide(rows.end - 1).collect(),
-                Pooling::Mean => {
-                    let mut mean = vec![0.0; hidden.cols()];
-                    let share = 1.0 / rows.len() as f64;
-                    rows.for_each(|row| mean.iter_mut().zip(wide(row)).for_each(|(m, x)| *m += x * share));
-                    mean
-                }
+            let mut mean = vec![0.0; hidden.cols()];
+            let share = 1.0 / rows.len() as f64;
+            for row in rows {
+                mean.iter_mut().zip(hidden.row(row)).for_each(|(m, &x)| *m += f64::from(x) * share);
             }
+            mean
         });
         vectors.collect()
     }
 
-    /// The gradient `[tokens, hidden]` of hidden states by those of the vectors.
+    /// The gradient of the hidden states of pooled tokens by those of the vectors.
     fn pool_backward(
         &self,
         cx: &Context,
@@ -148,21 +163,14 @@ impl InfoNce {
         texts: &[&Example],
         slopes: &[Vec<f64>],
     ) -> Tensor {
-        let cols = hidden.cols();
-        let mut out = cx.uninit(hidden.rows(), cols);
-        let values = out.values_mut();
-        values.fill(0.0);
-        let mut start = 0;
+        let mut out = cx.uninit(hidden.rows(), hidden.cols());
+        let mut rows = out.values_mut().chunks_exact_mut(hidden.cols());
         for (text, slope) in texts.iter().zip(slopes) {
-            let end = start + text.tokens().len();
-            let (rows, share) = match self.pooling {
-                Pooling::Last => (end - 1..end, 1.0),
-                Pooling::Mean => (start..end, 1.0 / (end - start) as f64),
-            };
-            for row in values[rows.start * cols..rows.end * cols].chunks_exact_mut(cols) {
+            let pooled = self.pooled(text);
+            let share = 1.0 / pooled as f64;
+            for row in rows.by_ref().take(pooled) {
                 row.iter_mut().zip(slope).for_each(|(d, s)| *d = (s * share) as f32);
             }
-            start = end;
         }
         out
     }
