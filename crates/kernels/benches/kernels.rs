@@ -6,7 +6,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{PackedMatrix, PackedType, Product, QuantizedRows, matmul_packed};
+use kernels::packed::{PackedMatrix, PackedType, Product, QuantizedRows, Source, matmul_packed};
 use kernels::probe::{Limits, limits};
 use kernels::{DType, Pool};
 use std::hint::black_box;
@@ -71,7 +71,7 @@ impl Bench<'_> {
                     continue; // no prompt computes all its logits
                 }
                 let mut x = QuantizedRows::default();
-                x.quantize(&self.pool, &vec![0.01; m * k], k);
+                x.quantize(&self.pool, Source::Rows(&vec![0.01; m * k]), k);
                 let (mut out, mut turn) = (vec![0.0; m * n], 0);
                 let work = match m {
                     1 => Work::Read(bytes as f64),
@@ -119,7 +119,7 @@ impl Bench<'_> {
         let (x, mut quantized) = (vec![0.01f32; rows * cols], QuantizedRows::default());
         let work = Work::Read((rows * cols * 4) as f64);
         self.measure("activations to 8 bits [512, 1024]", work, |pool| {
-            quantized.quantize(pool, black_box(&x), cols);
+            quantized.quantize(pool, Source::Rows(black_box(&x)), cols);
         });
     }
 

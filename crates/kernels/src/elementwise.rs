@@ -41,12 +41,19 @@ unsafe fn rms_norm_body<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut 
     let n = weight.len();
     for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
         // SAFETY: the caller's promise on the instruction set.
-        let mean = unsafe { sum_of_squares::<S>(x) } / n as f32;
-        let scale = 1.0 / (mean + eps).sqrt();
+        let factor = unsafe { rms_factor::<S>(x, eps) };
         for ((o, x), w) in out.iter_mut().zip(x).zip(weight) {
-            *o = x * scale * w;
+            *o = x * factor * w;
         }
     }
+}
+
+/// `1 / sqrt(mean(x²) + eps)`.
+#[inline(always)]
+pub(crate) unsafe fn rms_factor<S: Simd>(x: &[f32], eps: f32) -> f32 {
+    // SAFETY: the caller's promise on the instruction set.
+    let mean = unsafe { sum_of_squares::<S>(x) } / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
 }
 
 #[inline(always)]
@@ -97,7 +104,65 @@ pub fn rope(pool: &Pool, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32
     });
 }
 
-#[inline]
+/// [`rms_norm`] of each head of `x [tokens, heads, head_dim]` in place, and then [`rope`].
+#[allow(clippy::too_many_arguments)]
+pub fn norm_rope(
+    pool: &Pool,
+    x: &mut [f32],
+    weight: &[f32],
+    eps: f32,
+    cos: &[f32],
+    sin: &[f32],
+    layout: RopeLayout,
+) {
+    let (head_dim, half) = (weight.len(), weight.len() / 2);
+    assert!(
+        half > 0 && cos.len() == sin.len() && cos.len().is_multiple_of(half),
+        "an angle for each pair of a head"
+    );
+    let tokens = cos.len() / half;
+    if tokens == 0 {
+        return;
+    }
+    let cols = x.len() / tokens;
+    assert!(cols * tokens == x.len() && cols.is_multiple_of(head_dim), "whole heads for each token");
+    for_rows(pool, x, cols, &|first, x| {
+        let angles = first * half..(first + x.len() / cols) * half;
+        norm_rope_rows(x, cols, weight, eps, &cos[angles.clone()], &sin[angles], layout);
+    });
+}
+
+simd_kernel! {
+    fn norm_rope_rows(
+        x: &mut [f32], cols: usize, weight: &[f32], eps: f32, cos: &[f32], sin: &[f32], layout: RopeLayout,
+    ) = norm_rope_body;
+}
+
+#[inline(always)]
+unsafe fn norm_rope_body<S: Simd>(
+    x: &mut [f32],
+    cols: usize,
+    weight: &[f32],
+    eps: f32,
+    cos: &[f32],
+    sin: &[f32],
+    layout: RopeLayout,
+) {
+    let (head_dim, half) = (weight.len(), weight.len() / 2);
+    for (t, x) in x.chunks_exact_mut(cols).enumerate() {
+        let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+        for head in x.chunks_exact_mut(head_dim) {
+            // SAFETY: the caller's promise on the instruction set.
+            let factor = unsafe { rms_factor::<S>(head, eps) };
+            for (x, w) in head.iter_mut().zip(weight) {
+                *x = *x * factor * w;
+            }
+            rotate(head, cos, sin, layout);
+        }
+    }
+}
+
+#[inline(always)]
 fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], layout: RopeLayout) {
     match layout {
         RopeLayout::Half => {
@@ -146,10 +211,16 @@ unsafe fn silu_mul_body<S: Simd>(gate: &mut [f32], up: &[f32]) {
 #[inline(always)]
 unsafe fn silu_mul_step<S: Simd>(gate: *mut f32, up: *const f32) {
     // SAFETY: the caller's promise on the pointers and the instruction set.
+    unsafe { S::store(gate, silu_mul_vector::<S>(S::load(gate), S::load(up))) }
+}
+
+/// `silu(gate) · up`.
+#[inline(always)]
+pub(crate) unsafe fn silu_mul_vector<S: Simd>(gate: S::V, up: S::V) -> S::V {
+    // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        let g = S::load(gate);
-        let e = S::exp(S::mul(g, S::splat(-1.0)));
-        S::store(gate, S::mul(S::div(g, S::add(S::splat(1.0), e)), S::load(up)));
+        let e = S::exp(S::mul(gate, S::splat(-1.0)));
+        S::mul(S::div(gate, S::add(S::splat(1.0), e)), up)
     }
 }
 

@@ -16,4 +16,4 @@ pub(crate) use dot::arm::{sdot, smmla};
 pub use format::{GROUP, GroupScale, PackedMatrix, PackedType, SPAN, TILE, TileMut};
 pub use product::{Product, matmul_packed};
 pub use quantize::quantize_outputs;
-pub use rows::QuantizedRows;
+pub use rows::{QuantizedRows, Source};

@@ -44,8 +44,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     unsafe fn load_f16(p: *const u16) -> Self::V;
     unsafe fn load_i8(p: *const i8) -> Self::V;
-    /// Values in -127..=127, rounded as [`Self::round`] does; of what is no number, anything.
-    unsafe fn store_i8(p: *mut i8, v: Self::V);
+    /// The last 8 bits of each lane.
+    unsafe fn store_last_bytes(p: *mut i8, v: Self::V);
 
     /// Asks for a cache line, which may lie anywhere, into the second-level cache. One that is asked for into the first takes
     /// one of the few places in which loads wait for memory: on Zen 4 int8 products of 8 rows took 1.5 times as long, attention
@@ -76,6 +76,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(v: Self::V) -> f32 {
         // SAFETY: the caller's promise.
         unsafe { Self::fold(v, |a, b| a + b) }
+    }
+
+    /// The sums of four vectors, folded in any order: for what is exact.
+    #[inline(always)]
+    unsafe fn sum_each(v: [Self::V; 4]) -> [f32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { [Self::sum(v[0]), Self::sum(v[1]), Self::sum(v[2]), Self::sum(v[3])] }
     }
 
     /// One value of all lanes, of which the halves are combined until one is left.
@@ -197,8 +204,8 @@ impl Simd for Portable {
         v.map(f32::from)
     }
     #[inline(always)]
-    unsafe fn store_i8(p: *mut i8, v: Self::V) {
-        unsafe { p.cast::<[i8; 8]>().write_unaligned(v.map(|v| v.round_ties_even() as i8)) }
+    unsafe fn store_last_bytes(p: *mut i8, v: Self::V) {
+        unsafe { p.cast::<[i8; 8]>().write_unaligned(v.map(|v| v.to_bits() as i8)) }
     }
 }
 
@@ -294,6 +301,17 @@ pub(crate) mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn sum_each(v: [__m256; 4]) -> [f32; 4] {
+            unsafe {
+                let pairs = [_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3])];
+                let fours = _mm256_hadd_ps(pairs[0], pairs[1]);
+                let sums = _mm_add_ps(_mm256_castps256_ps128(fours), _mm256_extractf128_ps::<1>(fours));
+                let mut out = [0.0; 4];
+                _mm_storeu_ps(out.as_mut_ptr(), sums);
+                out
+            }
+        }
+        #[inline(always)]
         unsafe fn largest(v: __m256) -> f32 {
             unsafe {
                 let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
@@ -310,9 +328,10 @@ pub(crate) mod x86 {
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
         }
         #[inline(always)]
-        unsafe fn store_i8(p: *mut i8, v: __m256) {
+        unsafe fn store_last_bytes(p: *mut i8, v: __m256) {
             unsafe {
-                let v = _mm256_cvtps_epi32(v);
+                // signs of the bytes, so that packing does not change them
+                let v = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_castps_si256(v)));
                 let v = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 _mm_storel_epi64(p.cast(), _mm_packs_epi16(v, v));
             }
@@ -400,6 +419,17 @@ pub(crate) mod x86 {
             unsafe { Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
         }
         #[inline(always)]
+        unsafe fn sum_each(v: [__m512; 4]) -> [f32; 4] {
+            unsafe {
+                let mut halves = [_mm256_setzero_ps(); 4];
+                for i in 0..4 {
+                    let high = _mm512_extractf32x8_ps::<1>(v[i]);
+                    halves[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), high);
+                }
+                Avx2::sum_each(halves)
+            }
+        }
+        #[inline(always)]
         unsafe fn largest(v: __m512) -> f32 {
             unsafe { Avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
         }
@@ -412,8 +442,8 @@ pub(crate) mod x86 {
             unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
         }
         #[inline(always)]
-        unsafe fn store_i8(p: *mut i8, v: __m512) {
-            unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
+        unsafe fn store_last_bytes(p: *mut i8, v: __m512) {
+            unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(v))) }
         }
     }
 }
@@ -503,9 +533,9 @@ pub(crate) mod arm {
             unsafe { vld1q_f32(v.as_ptr()) }
         }
         #[inline(always)]
-        unsafe fn store_i8(p: *mut i8, v: float32x4_t) {
+        unsafe fn store_last_bytes(p: *mut i8, v: float32x4_t) {
             unsafe {
-                let v = vmovn_s32(vcvtnq_s32_f32(v));
+                let v = vmovn_s32(vreinterpretq_s32_f32(v));
                 let v = vreinterpret_s32_s8(vmovn_s16(vcombine_s16(v, v)));
                 p.cast::<i32>().write_unaligned(vget_lane_s32::<0>(v));
             }

@@ -3,11 +3,11 @@
 mod common;
 
 use common::{Random, bits};
-use kernels::Pool;
 use kernels::packed::{
-    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, SPAN, TILE, TileMut, matmul_packed,
-    quantize_outputs,
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, SPAN, Source, TILE, TileMut,
+    matmul_packed, quantize_outputs,
 };
+use kernels::{Pool, elementwise};
 
 /// A packed matrix with random codes and scales.
 fn packed(random: &mut Random, packed: PackedType, rows: usize, cols: usize) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn packed(random: &mut Random, packed: PackedType, rows: usize, cols: usize) -> 
 
 fn product(pool: &Pool, x: &[f32], w: PackedMatrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let mut rows = QuantizedRows::default();
-    rows.quantize(pool, x, w.cols());
+    rows.quantize(pool, Source::Rows(x), w.cols());
     let mut out = vec![f32::NAN; rows.rows() * w.rows()];
     matmul_packed(pool, &rows, &mut [Product { weight: w, bias, out: &mut out, adds: false }]);
     out
@@ -114,6 +114,31 @@ fn a_row_is_the_same_bits_alone_and_among_others() {
 }
 
 #[test]
+fn rows_that_are_made_as_they_are_read_are_the_same_bits_as_written_ones() {
+    let (pool, mut random) = (Pool::new(2), Random::new(11));
+    for (m, n, k) in SIZES {
+        let bytes = packed(&mut random, PackedType::Int8, n, k);
+        let w = PackedMatrix::new(&bytes, PackedType::Int8, n, k);
+        let (x, up, weight) = (random.floats(m * k), random.floats(m * k), random.floats(k));
+        let made = |source: Source<'_>| {
+            let mut rows = QuantizedRows::default();
+            rows.quantize(&pool, source, k);
+            let mut out = vec![f32::NAN; m * n];
+            matmul_packed(&pool, &rows, &mut [Product { weight: w, bias: None, out: &mut out, adds: false }]);
+            bits(&out)
+        };
+        let mut normed = vec![0.0; m * k];
+        elementwise::rms_norm(&pool, &x, &weight, 1e-5, &mut normed);
+        let norm = Source::Normed { x: &x, weight: &weight, eps: 1e-5 };
+        assert_eq!(made(norm), made(Source::Rows(&normed)), "norm of [{m}, {k}]");
+        let mut gated = x.clone();
+        elementwise::silu_mul(&pool, &mut gated, &up);
+        let gate = Source::Gated { gate: &x, up: &up };
+        assert_eq!(made(gate), made(Source::Rows(&gated)), "gate of [{m}, {k}]");
+    }
+}
+
+#[test]
 fn a_product_adds_to_what_is_there() {
     let (pool, mut random) = (Pool::new(2), Random::new(9));
     for ty in PackedType::ALL {
@@ -122,7 +147,7 @@ fn a_product_adds_to_what_is_there() {
             let weight = PackedMatrix::new(&bytes, ty, n, k);
             let (x, before, bias) = (random.floats(m * k), random.floats(m * n), random.floats(n));
             let mut rows = QuantizedRows::default();
-            rows.quantize(&pool, &x, k);
+            rows.quantize(&pool, Source::Rows(&x), k);
             let mut out = before.clone();
             matmul_packed(
                 &pool,

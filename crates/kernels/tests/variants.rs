@@ -3,15 +3,16 @@
 
 mod common;
 
-use common::{Random, matrix, to_bf16};
+use common::{Random, bits, matrix, to_bf16};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_rows};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
+use kernels::elementwise::RopeLayout;
 use kernels::gemm::{Precision, Right, View, add_product};
 use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
 use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
 use kernels::packed::{
-    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, TILE, TileMut, matmul_packed,
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, Source, TILE, TileMut, matmul_packed,
 };
 use kernels::{DType, Isa, Pool, elementwise, isa, softmax};
 
@@ -44,6 +45,19 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
         let mut gate: Vec<f32> = x.iter().map(|v| v * 120.0).collect();
         elementwise::silu_mul(&pool, &mut gate, &out);
         rounded.extend(gate);
+    }
+    for (heads, half) in [(1, 3), (5, 64)] {
+        for layout in [RopeLayout::Half, RopeLayout::Interleaved] {
+            let (tokens, len) = (7, 7 * heads * half * 2);
+            let (x, weight) = (random.floats(len), random.floats(half * 2));
+            let (cos, sin) = (random.floats(tokens * half), random.floats(tokens * half));
+            let (mut in_turn, mut at_once) = (vec![0.0; len], x.clone());
+            elementwise::rms_norm(&pool, &x, &weight, 1e-6, &mut in_turn);
+            elementwise::rope(&pool, &mut in_turn, half * 2, &cos, &sin, layout);
+            elementwise::norm_rope(&pool, &mut at_once, &weight, 1e-6, &cos, &sin, layout);
+            assert_eq!(bits(&at_once), bits(&in_turn), "{layout:?} of [{tokens}, {heads}, {}]", half * 2);
+            rounded.extend(at_once);
+        }
     }
     for (m, k, n) in [(1, 3, 5), (7, 300, 37)] {
         let (a, b, mut out) = (random.floats(m * k), random.floats(k * n), random.floats(m * n));
@@ -126,7 +140,7 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
             weight.decode_row(n - 1, &mut row);
             exact.extend(row);
             let (mut x, mut out) = (QuantizedRows::default(), vec![0.0; m * n]);
-            x.quantize(&pool, &random.floats(m * k), k);
+            x.quantize(&pool, Source::Rows(&random.floats(m * k)), k);
             matmul_packed(&pool, &x, &mut [Product { weight, bias: None, out: &mut out, adds: false }]);
             rounded.extend(out);
         }

@@ -15,7 +15,7 @@ use crate::config::Frequencies;
 use crate::packing::Matrix;
 use adapted::{AdaptedLayer, AdaptedMlp, beside, within};
 use kernels::attention::AttentionShape;
-use nn::ops::{self, Lora, LowRank, RopeLayout};
+use nn::ops::{self, Input, Lora, LowRank, RopeLayout};
 use nn::{Batch, Context, DType, KvCache, KvCacheShape, Tensor, Vector, Weight};
 use std::ops::Range;
 use std::sync::Arc;
@@ -242,15 +242,26 @@ impl Layer {
     ) -> Tensor {
         let Step { cx, adapted, eps, .. } = step;
         let mut adapted = AdaptedRows::of_layer(adapted, index);
-        let h = ops::rms_norm(cx, &x, &self.input_layernorm, *eps);
-        let mut attended = self.self_attn.attend(step, &h, &adapted, cache, index);
+        let h = Input::Normed(&x, &self.input_layernorm, *eps);
+        let mut attended = self.self_attn.attend(step, h, &adapted, cache, index);
         if let Some(rows) = rows {
             [x, attended] = [x, attended].map(|all| ops::select_rows(cx, &all, rows));
             adapted = within(&adapted, rows);
         }
-        x = ops::add(cx, x, &self.self_attn.output(cx, &attended, &adapted));
-        let h = ops::rms_norm(cx, &x, &self.post_attention_layernorm, *eps);
-        ops::add(cx, x, &self.mlp.forward(cx, &h, &adapted))
+        let attended = Input::Rows(&attended);
+        x = self.self_attn.o_proj.add_forward(cx, x, attended, &beside(&adapted, |of| of.o.as_ref()));
+        let h = Input::Normed(&x, &self.post_attention_layernorm, *eps);
+        match &self.mlp {
+            FeedForward::Dense(mlp) => {
+                let adapted: Vec<_> = adapted.iter().map(|(rows, of)| (rows.clone(), &of.mlps[0])).collect();
+                let gated = mlp.gated(cx, h, &adapted);
+                mlp.down_proj.add_forward(cx, x, gated, &beside(&adapted, |of| of.down.as_ref()))
+            }
+            FeedForward::Experts(sparse) => {
+                let h = h.tensor(cx);
+                ops::add(cx, x, &sparse.forward(cx, &h, &adapted))
+            }
+        }
     }
 
     /// [`Self::forward`], of which nothing but `x` is kept until the backward pass. Weights are shared, not copied.
@@ -280,50 +291,32 @@ impl Attention {
     fn attend(
         &self,
         step: &Step<'_>,
-        h: &Tensor,
+        h: Input<'_>,
         adapted: &[(Range<usize>, &AdaptedLayer)],
         cache: &mut KvCache,
         layer: usize,
     ) -> Tensor {
         let Step { cx, batch, cos, sin, layout, eps, .. } = step;
         let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [mut q, mut k, v] = Linear::forward_all(cx, h, qkv, &beside(adapted, |of| of.qkv.as_ref()));
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
-            q = ops::rms_norm(cx, &q, q_norm, *eps);
-            k = ops::rms_norm(cx, &k, k_norm, *eps);
-        }
-        q = ops::rope(cx, q, cos, sin, *layout);
-        k = ops::rope(cx, k, cos, sin, *layout);
+        let [q, k, v] = Linear::forward_all(cx, h, qkv, &beside(adapted, |of| of.qkv.as_ref()));
+        let (q_norm, k_norm) = self.qk_norm.as_ref().map(|(q, k)| ((q, *eps), (k, *eps))).unzip();
+        let q = ops::norm_rope(cx, q, q_norm, cos, sin, *layout);
+        let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
         ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer)
-    }
-
-    fn output(
-        &self,
-        cx: &Context,
-        attended: &Tensor,
-        adapted: &[(Range<usize>, &AdaptedLayer)],
-    ) -> Tensor {
-        self.o_proj.forward(cx, attended, &beside(adapted, |of| of.o.as_ref()))
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedLayer)]) -> Tensor {
-        match self {
-            FeedForward::Dense(mlp) => {
-                let adapted: Vec<_> = adapted.iter().map(|(rows, of)| (rows.clone(), &of.mlps[0])).collect();
-                mlp.forward(cx, h, &adapted)
-            }
-            FeedForward::Experts(sparse) => sparse.forward(cx, h, adapted),
-        }
     }
 }
 
 impl Mlp {
     fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Tensor {
+        let gated = self.gated(cx, Input::Rows(h), adapted);
+        self.down_proj.forward(cx, gated, &beside(adapted, |of| of.down.as_ref()))
+    }
+
+    /// What its last layer reads.
+    fn gated(&self, cx: &Context, h: Input<'_>, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Input<'static> {
         let gate_up = beside(adapted, |of| of.gate_up.as_ref());
         let [gate, up] = Linear::forward_all(cx, h, [&self.gate_proj, &self.up_proj], &gate_up);
-        self.down_proj.forward(cx, &ops::swiglu(cx, gate, &up), &beside(adapted, |of| of.down.as_ref()))
+        Input::Gated(gate, up)
     }
 }
 
@@ -350,25 +343,50 @@ impl SparseMlp {
 }
 
 impl Linear {
-    fn forward(&self, cx: &Context, x: &Tensor, beside: &[(Range<usize>, &LowRank)]) -> Tensor {
+    fn forward(&self, cx: &Context, x: Input<'_>, beside: &[(Range<usize>, &LowRank)]) -> Tensor {
         let [out] = Linear::forward_all(cx, x, [self], beside);
         out
+    }
+
+    /// `y` with the result for `x`, with what rows have `beside` it.
+    fn add_forward(
+        &self,
+        cx: &Context,
+        y: Tensor,
+        x: Input<'_>,
+        beside: &[(Range<usize>, &LowRank)],
+    ) -> Tensor {
+        if self.adapter.is_some() {
+            return ops::add(cx, y, &self.forward(cx, x, beside));
+        }
+        if beside.is_empty() {
+            return ops::add_linear(cx, y, x, &self.weight, self.bias.as_ref());
+        }
+        let x = x.tensor(cx);
+        let y = ops::add_linear(cx, y, &x, &self.weight, self.bias.as_ref());
+        let [y] = ops::low_rank(cx, [y], &x, beside);
+        y
     }
 
     /// The results of several layers for the same `x`, with what rows have `beside` them.
     fn forward_all<const N: usize>(
         cx: &Context,
-        x: &Tensor,
+        x: Input<'_>,
         linears: [&Linear; N],
         beside: &[(Range<usize>, &LowRank)],
     ) -> [Tensor; N] {
-        let outs = ops::linears(cx, x, linears.map(|l| (&l.weight, l.bias.as_ref())));
+        let weights = linears.map(|l| (&l.weight, l.bias.as_ref()));
+        if beside.is_empty() && linears.iter().all(|l| l.adapter.is_none()) {
+            return ops::linears(cx, x, weights);
+        }
+        let x = x.tensor(cx);
+        let outs = ops::linears(cx, &x, weights);
         let mut layers = linears.into_iter();
         let outs = outs.map(|out| match layers.next() {
-            Some(layer) => layer.adapted(cx, out, x),
+            Some(layer) => layer.adapted(cx, out, &x),
             None => out,
         });
-        ops::low_rank(cx, outs, x, beside)
+        ops::low_rank(cx, outs, &x, beside)
     }
 
     /// Its result `out` for `x`, with the adapter that stands beside it.

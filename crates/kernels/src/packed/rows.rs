@@ -5,7 +5,8 @@ use super::{GROUP, SPAN};
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
 use crate::simd::{Simd, simd_kernel};
-use crate::{Aligned, Pool};
+use crate::{Aligned, Pool, elementwise};
+use std::mem::MaybeUninit;
 
 /// Rows of a panel, whose codes stay in the second-level cache while tiles pass. Not a power of two, so that the same group of a
 /// panel's rows falls into other places of a cache than the group behind it.
@@ -30,6 +31,99 @@ pub struct QuantizedRows {
     corrections: Vec<i32>,
     /// The same of each span `[panel][span][row]`.
     span_corrections: Vec<i32>,
+}
+
+/// The rows that are quantized; what is computed as they are read is never written.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The rows themselves.
+    Rows(&'a [f32]),
+    /// As [`elementwise::rms_norm`] makes them of `x`.
+    Normed {
+        /// Whole rows.
+        x: &'a [f32],
+        /// A value for each column.
+        weight: &'a [f32],
+        /// What is added to the mean of squares.
+        eps: f32,
+    },
+    /// As [`elementwise::silu_mul`] makes them.
+    Gated {
+        /// Whole rows.
+        gate: &'a [f32],
+        /// As many.
+        up: &'a [f32],
+    },
+}
+
+impl Source<'_> {
+    /// How many values there are.
+    fn checked_len(&self, cols: usize) -> usize {
+        match self {
+            Source::Rows(x) => x.len(),
+            Source::Normed { x, weight, .. } => {
+                assert_eq!(weight.len(), cols, "a weight of the norm for each column");
+                x.len()
+            }
+            Source::Gated { gate, up } => {
+                assert_eq!(gate.len(), up.len(), "as many gates as values");
+                gate.len()
+            }
+        }
+    }
+
+    /// A span of a row, padded with zeros, in `computed` unless it is there already. A norm multiplies the row by `factor`.
+    #[inline(always)]
+    unsafe fn span<'b, S: Simd>(
+        &'b self,
+        row: usize,
+        span: usize,
+        cols: usize,
+        factor: f32,
+        computed: &'b mut MaybeUninit<[f32; SPAN]>,
+    ) -> &'b [f32; SPAN] {
+        let columns = span * SPAN..cols.min((span + 1) * SPAN);
+        let of_row = row * cols + columns.start..row * cols + columns.end;
+        match *self {
+            Source::Rows(x) => padded(&x[of_row], computed),
+            Source::Normed { x, weight, .. } => {
+                let mut spans = [MaybeUninit::uninit(); 2];
+                let [x_span, weight_span] = &mut spans;
+                let (x, weight) = (padded(&x[of_row], x_span), padded(&weight[columns], weight_span));
+                let computed = computed.write([0.0; SPAN]);
+                for i in 0..SPAN {
+                    computed[i] = x[i] * factor * weight[i];
+                }
+                computed
+            }
+            Source::Gated { gate, up } => {
+                let mut spans = [MaybeUninit::uninit(); 2];
+                let [gate_span, up_span] = &mut spans;
+                let gate = padded(&gate[of_row.clone()], gate_span);
+                let up = padded(&up[of_row], up_span);
+                let out = computed.as_mut_ptr().cast::<f32>();
+                // SAFETY: a span is whole vectors of every instruction set. The caller's promise on the instruction set.
+                unsafe {
+                    for i in (0..SPAN).step_by(S::LANES) {
+                        let (gate, up) = (S::load(gate.as_ptr().add(i)), S::load(up.as_ptr().add(i)));
+                        S::store(out.add(i), elementwise::silu_mul_vector::<S>(gate, up));
+                    }
+                    computed.assume_init_ref()
+                }
+            }
+        }
+    }
+}
+
+/// `values`, and in `with_zeros` if they are less than a span.
+#[inline(always)]
+fn padded<'a>(values: &'a [f32], with_zeros: &'a mut MaybeUninit<[f32; SPAN]>) -> &'a [f32; SPAN] {
+    if let Some(whole) = values.first_chunk() {
+        return whole;
+    }
+    let with_zeros = with_zeros.write([0.0; SPAN]);
+    with_zeros[..values.len()].copy_from_slice(values);
+    with_zeros
 }
 
 /// Some rows of a panel. Pointers are to the first of them in the first group.
@@ -68,13 +162,14 @@ impl PanelRows {
 }
 
 impl QuantizedRows {
-    /// Quantizes `x [rows, cols]`.
+    /// Quantizes rows of `cols` values.
     ///
     /// # Panics
-    /// When `x` is not whole rows.
-    pub fn quantize(&mut self, pool: &Pool, x: &[f32], cols: usize) {
-        assert!(cols > 0 && x.len().is_multiple_of(cols), "whole rows of {cols}");
-        (self.rows, self.cols) = (x.len() / cols, cols);
+    /// When the source is not whole rows, or its parts do not fit.
+    pub fn quantize(&mut self, pool: &Pool, source: Source<'_>, cols: usize) {
+        let values = source.checked_len(cols);
+        assert!(cols > 0 && values.is_multiple_of(cols), "whole rows of {cols}");
+        (self.rows, self.cols) = (values / cols, cols);
         let rows = self.rows;
         let groups = rows * groups_of_row(cols);
         let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
@@ -90,11 +185,16 @@ impl QuantizedRows {
             corrections: Parts::new(&mut self.corrections),
             span_corrections: Parts::new(&mut self.span_corrections),
         };
-        // below some 16,000 values handing out work costs more than doing it
-        let run = (16 * 1024 / cols).max(1);
-        pool.run(rows.div_ceil(run), &|task| {
-            for row in task * run..((task + 1) * run).min(rows) {
-                quantize_row(&x[row * cols..][..cols], place(row, rows, cols), &into);
+        // whole panels and parts of them: below some 16,000 values handing out work costs more than doing it
+        let run = (16 * 1024 / cols).next_multiple_of(TOGETHER).clamp(TOGETHER, PANEL_ROWS);
+        let in_panel = PANEL_ROWS.div_ceil(run);
+        pool.run(rows.div_ceil(PANEL_ROWS) * in_panel, &|task| {
+            let panel = task / in_panel * PANEL_ROWS;
+            let end = (panel + PANEL_ROWS).min(rows);
+            let start = (panel + task % in_panel * run).min(end);
+            for row in (start..(start + run).min(end)).step_by(TOGETHER) {
+                let count = TOGETHER.min(end - row);
+                quantize_rows(source, row, count, cols, place(row, rows, cols), &into);
             }
         });
     }
@@ -138,6 +238,14 @@ struct Place {
     stride: usize,
 }
 
+impl Place {
+    /// The place of the row so many behind it in its panel.
+    #[inline(always)]
+    fn skip(self, rows: usize) -> Place {
+        Place { first: self.first + rows, first_span: self.first_span + rows, ..self }
+    }
+}
+
 /// The place of row `row` of `[rows, cols]`.
 #[inline(always)]
 fn place(row: usize, rows: usize, cols: usize) -> Place {
@@ -165,92 +273,166 @@ struct Destination {
     span_corrections: Parts<i32>,
 }
 
+/// Rows that are quantized together: their codes of a group lie side by side.
+const TOGETHER: usize = 4;
+
 simd_kernel! {
-    /// Quantizes a row.
-    fn quantize_row(x: &[f32], place: Place, into: &Destination) = quantize_row_body;
+    /// Quantizes `count` rows of one panel, at most [`TOGETHER`], from `row` on, which has its place.
+    fn quantize_rows(
+        source: Source<'_>, row: usize, count: usize, cols: usize, place: Place, into: &Destination,
+    ) = quantize_rows_body;
 }
 
 #[inline(always)]
-unsafe fn quantize_row_body<S: Simd>(x: &[f32], place: Place, into: &Destination) {
-    let Place { first, first_span, stride } = place;
-    for (span, x) in x.chunks(SPAN).enumerate() {
-        let mut padded;
-        let values = match x.first_chunk::<SPAN>() {
-            Some(values) => values,
-            None => {
-                padded = [0.0; SPAN];
-                padded[..x.len()].copy_from_slice(x);
-                &padded
-            }
-        };
+unsafe fn quantize_rows_body<S: Simd>(
+    source: Source<'_>,
+    row: usize,
+    count: usize,
+    cols: usize,
+    place: Place,
+    into: &Destination,
+) {
+    // SAFETY: the caller's promise on the instruction set.
+    unsafe {
+        if count == TOGETHER {
+            return quantize_together::<S, TOGETHER>(source, row, cols, place, into);
+        }
+        for i in 0..count {
+            quantize_together::<S, 1>(source, row + i, cols, place.skip(i), into);
+        }
+    }
+}
+
+/// Quantizes `N` rows.
+#[inline(always)]
+unsafe fn quantize_together<S: Simd, const N: usize>(
+    source: Source<'_>,
+    row: usize,
+    cols: usize,
+    place: Place,
+    into: &Destination,
+) {
+    let mut row_factors = [1.0; N];
+    if let Source::Normed { x, eps, .. } = source {
+        for (i, factor) in row_factors.iter_mut().enumerate() {
+            // SAFETY: the caller's promise on the instruction set.
+            *factor = unsafe { elementwise::rms_factor::<S>(&x[(row + i) * cols..][..cols], eps) };
+        }
+    }
+    for span in 0..cols.div_ceil(SPAN) {
+        let mut computed = [MaybeUninit::uninit(); N];
+        let mut values = [&[0.0; SPAN]; N];
+        for (i, computed) in computed.iter_mut().enumerate() {
+            // SAFETY: the caller's promise on the instruction set.
+            values[i] = unsafe { source.span::<S>(row + i, span, cols, row_factors[i], computed) };
+        }
         // SAFETY: the caller's promise on the instruction set.
-        let (factor, scale) = unsafe { span_scale::<S>(values) };
-        let mut span_correction = 0;
-        for (i, values) in values.chunks_exact(GROUP).enumerate() {
-            let at = first + (span * SPAN_GROUPS + i) * stride;
-            // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and
-            // `run` returns before the vectors are used again.
-            let codes = unsafe {
-                into.scales.part(at, 1)[0] = scale;
-                let codes = into.codes.part(at * GROUP, GROUP);
-                // in vectors of float32, which hold integers exactly
-                let mut sum = S::splat(0.0);
-                for lane in (0..GROUP).step_by(S::LANES) {
-                    let v = S::round(S::mul(S::load(values.as_ptr().add(lane)), S::splat(factor)));
-                    S::store_i8(codes.as_mut_ptr().add(lane), v);
-                    sum = S::add(sum, v);
-                }
-                let correction = small_integer(S::sum(sum)).wrapping_mul(-128);
-                into.corrections.part(at, 1)[0] = correction;
-                span_correction = correction.wrapping_add(span_correction);
-                codes
-            };
-            if let Some(pairs) = &into.pairs {
-                // SAFETY: as above.
-                let pairs = unsafe { pairs.part(at * GROUP, GROUP) };
+        unsafe { quantize_spans::<S, N>(values, span, place, into) };
+    }
+}
+
+/// Quantizes the same span of `N` rows, of which the first is at `place`. They wait for each other's results less than one after
+/// another.
+#[inline(always)]
+unsafe fn quantize_spans<S: Simd, const N: usize>(
+    values: [&[f32; SPAN]; N],
+    span: usize,
+    place: Place,
+    into: &Destination,
+) {
+    let Place { first, first_span, stride } = place;
+    let first = first + span * SPAN_GROUPS * stride;
+    let len = (SPAN_GROUPS - 1) * stride + N;
+    let mut largest = [0.0; N];
+    for i in 0..N {
+        // SAFETY: the caller's promise on the instruction set.
+        largest[i] = unsafe { largest_magnitude::<S>(values[i]) };
+    }
+    // what values are multiplied with to be codes, whose largest magnitude is 127, and back
+    let factors = largest.map(|largest| if largest < SMALLEST { 0.0 } else { 127.0 / largest });
+    let scales = largest.map(|largest| if largest < SMALLEST { 0.0 } else { largest / 127.0 });
+    // SAFETY: 32 values are whole vectors of every instruction set. Each group of each row has its own place, and `run` returns
+    // before the vectors are used again. The caller's promise on the instruction set.
+    unsafe {
+        let codes = into.codes.pointer(first * GROUP, len * GROUP);
+        let (to_scales, to_corrections) =
+            (into.scales.pointer(first, len), into.corrections.pointer(first, len));
+        let to_span = into.span_corrections.pointer(first_span + span * stride, N);
+        for i in 0..N {
+            let mut sums = [S::splat(0.0); SPAN_GROUPS];
+            for (group, sum) in sums.iter_mut().enumerate() {
+                let codes = codes.add((group * stride + i) * GROUP);
+                let values = values[i].as_ptr().add(group * GROUP);
+                *sum = quantize_group::<S>(values, factors[i], codes);
+            }
+            let sums = S::sum_each(sums);
+            let sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+            // where values are no numbers, their sum is none, and the scale keeps that
+            let scale = scales[i] + sum * 0.0;
+            for (group, sum) in sums.into_iter().enumerate() {
+                to_scales.add(group * stride + i).write(scale);
+                to_corrections.add(group * stride + i).write(small_integer(sum).wrapping_mul(-128));
+            }
+            to_span.add(i).write(small_integer(sum).wrapping_mul(-128));
+        }
+        if let Some(pairs) = &into.pairs {
+            let pairs = pairs.pointer(first * GROUP, len * GROUP);
+            for group in 0..SPAN_GROUPS {
+                let at = group * stride * GROUP;
+                let codes = std::slice::from_raw_parts(codes.add(at), N * GROUP);
+                let pairs = std::slice::from_raw_parts_mut(pairs.add(at), N * GROUP);
                 for (pairs, four) in pairs.chunks_exact_mut(4).zip(codes.chunks_exact(4)) {
                     (pairs[0], pairs[1]) = (four[0].into(), four[2].into());
                     (pairs[2], pairs[3]) = (four[1].into(), four[3].into());
                 }
             }
         }
-        // SAFETY: as above.
-        unsafe { into.span_corrections.part(first_span + span * stride, 1)[0] = span_correction };
     }
 }
+
+/// Codes of a group's `values`, and the vector of which the lanes add up to their sum, exactly.
+#[inline(always)]
+unsafe fn quantize_group<S: Simd>(values: *const f32, factor: f32, codes: *mut i8) -> S::V {
+    // SAFETY: the caller's promise on the pointers and the instruction set.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        for lane in (0..GROUP).step_by(2 * S::LANES) {
+            // added to this, a small number is rounded, and an integer in the last bits; not in one operation with the product,
+            // which not every instruction set has
+            let ones = S::splat(ONES);
+            let a = S::add(S::mul(S::load(values.add(lane)), S::splat(factor)), ones);
+            let b = S::add(S::mul(S::load(values.add(lane + S::LANES)), S::splat(factor)), ones);
+            S::store_last_bytes(codes.add(lane), a);
+            S::store_last_bytes(codes.add(lane + S::LANES), b);
+            sum = S::add(sum, S::add(a, S::add(b, S::splat(-2.0 * ONES))));
+        }
+        sum
+    }
+}
+
+#[inline(always)]
+unsafe fn largest_magnitude<S: Simd>(x: &[f32; SPAN]) -> f32 {
+    // SAFETY: all pointers are to whole vectors within the array. The caller's promise on the instruction set.
+    unsafe {
+        let (mut high, mut low) = (S::splat(0.0), S::splat(0.0));
+        for i in (0..SPAN).step_by(S::LANES) {
+            let v = S::load(x.as_ptr().add(i));
+            (high, low) = (S::max(high, v), S::min(low, v));
+        }
+        S::largest(S::max(high, S::mul(low, S::splat(-1.0))))
+    }
+}
+
+/// A float32 of this size has its ones in its last bit.
+const ONES: f32 = 12_582_912.0;
 
 /// `x` as an integer, which it has to be, of less than 2²²; else anything. Unlike a cast it asks nothing.
 #[inline(always)]
 fn small_integer(x: f32) -> i32 {
-    // a float32 of this size has its ones in its last bit
-    const ONES: f32 = 12_582_912.0;
     ((x + ONES).to_bits() as i32).wrapping_sub(ONES.to_bits() as i32)
-}
-
-/// What values of a span are multiplied with to be codes, whose largest magnitude is 127, and back. A span with a value that
-/// is no number has a scale that is none, so that it is not lost.
-#[inline(always)]
-unsafe fn span_scale<S: Simd>(x: &[f32; SPAN]) -> (f32, f32) {
-    // SAFETY: all pointers are to whole vectors within the array.
-    let (largest, broken) = unsafe {
-        let (mut largest, mut broken) = (S::splat(0.0), S::splat(0.0));
-        for i in (0..SPAN).step_by(S::LANES) {
-            let v = S::load(x.as_ptr().add(i));
-            largest = S::max(largest, S::max(v, S::mul(v, S::splat(-1.0))));
-            broken = S::fma(v, S::splat(0.0), broken);
-        }
-        (S::largest(largest), S::sum(broken))
-    };
-    if broken != 0.0 {
-        return (0.0, broken);
-    }
-    if largest < SMALLEST {
-        return (0.0, 0.0);
-    }
-    (127.0 / largest, largest / 127.0)
 }
 
 /// Spans below this are all zero: the reciprocal of their scale would overflow.
 const SMALLEST: f32 = 1e-30;
 
-const _: () = assert!(GROUP.is_multiple_of(crate::simd::MAX_LANES));
+const _: () = assert!(GROUP.is_multiple_of(2 * crate::simd::MAX_LANES));

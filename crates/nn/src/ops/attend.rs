@@ -1,6 +1,7 @@
 //! Attention and the positions that it knows.
 
-use crate::{Batch, Context, KvCache, Tensor};
+use super::rms_norm;
+use crate::{Batch, Context, KvCache, Tensor, Vector};
 use kernels::attention::{self, AttentionShape, SequenceRows};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::elementwise::{self, RopeLayout};
@@ -23,6 +24,38 @@ pub fn rope(cx: &Context, mut x: Tensor, cos: &Tensor, sin: &Tensor, layout: Rop
         });
     }
     x
+}
+
+/// [`rope`] of what [`super::rms_norm`] makes of each head, if there is a norm: `weight [head_dim]` and `eps`.
+pub fn norm_rope(
+    cx: &Context,
+    mut x: Tensor,
+    norm: Option<(&Vector, f32)>,
+    cos: &Tensor,
+    sin: &Tensor,
+    layout: RopeLayout,
+) -> Tensor {
+    match norm {
+        Some((weight, eps)) if !cx.records() => {
+            assert_eq!(
+                (x.rows(), weight.len()),
+                (cos.rows(), cos.cols() * 2),
+                "a weight for each value of a head"
+            );
+            elementwise::norm_rope(
+                cx.pool(),
+                x.values_mut(),
+                weight,
+                eps,
+                cos.values(),
+                sin.values(),
+                layout,
+            );
+            x
+        }
+        Some((weight, eps)) => rope(cx, rms_norm(cx, &x, weight, eps), cos, sin, layout),
+        None => rope(cx, x, cos, sin, layout),
+    }
 }
 
 /// Causal attention of the batch over its sequences' pasts and itself. Stores `k` and `v`

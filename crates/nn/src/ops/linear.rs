@@ -1,6 +1,7 @@
 //! Products with weight matrices, and low-rank adapters beside them.
 
 use super::dora::dividing_lengths;
+use super::{Input, add};
 use crate::tape::Pass;
 use crate::weight::Stored;
 use crate::{Context, Tensor, Vector, Weight};
@@ -8,61 +9,89 @@ use kernels::Pool;
 use kernels::backward::dropout;
 use kernels::gemm::{Precision, Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{PackedMatrix, Product, matmul_packed};
+use kernels::packed::{PackedMatrix, Product, Source, matmul_packed};
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
 ///
 /// Backward: `dx += dy · weight` for a weight of any format, `dweight += dyᵀ · x` and `dbias += Σ dy` for those that are
 /// trained. Keeps `x` only for a weight that is trained.
-pub fn linear(cx: &Context, x: &Tensor, weight: &Weight, bias: Option<&Vector>) -> Tensor {
+pub fn linear<'a>(cx: &Context, x: impl Into<Input<'a>>, weight: &Weight, bias: Option<&Vector>) -> Tensor {
     let [out] = linears(cx, x, [(weight, bias)]);
     out
 }
 
-/// Several products of the same `x`, each as [`linear`]. Where all weights are packed, `x` is quantized once and the
-/// threads share the work of all.
-pub fn linears<const N: usize>(
+/// `y` with what [`linear`] makes of `x`, the residual connection.
+pub fn add_linear<'a>(
     cx: &Context,
-    x: &Tensor,
+    mut y: Tensor,
+    x: impl Into<Input<'a>>,
+    weight: &Weight,
+    bias: Option<&Vector>,
+) -> Tensor {
+    let x = x.into();
+    match weight.stored() {
+        Stored::Packed(packed) if !cx.records() => {
+            let bias = bias.map(|bias| &**bias);
+            let product = Product { weight: packed, bias, out: y.values_mut(), adds: true };
+            packed_products(cx, x.source(), x.cols(), &mut [product]);
+            y
+        }
+        _ => add(cx, y, &linear(cx, x, weight, bias)),
+    }
+}
+
+/// Several products of the same `x`, each as [`linear`]. Where weights are packed, `x` is quantized once, as it is made, and
+/// the threads share the work of all.
+pub fn linears<'a, const N: usize>(
+    cx: &Context,
+    x: impl Into<Input<'a>>,
     weights: [(&Weight, Option<&Vector>); N],
 ) -> [Tensor; N] {
-    let mut outs = products(cx, x, weights);
-    if cx.records() {
-        for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
-            record(cx, x, weight, bias, out);
-        }
+    let x = x.into();
+    if !cx.records() {
+        return products(cx, x, weights);
+    }
+    let x = x.tensor(cx);
+    let mut outs = products(cx, &x, weights);
+    for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
+        record(cx, &x, weight, bias, out);
     }
     outs
 }
 
 /// [`linears`] that is not recorded.
-pub(super) fn products<const N: usize>(
+pub(super) fn products<'a, const N: usize>(
     cx: &Context,
-    x: &Tensor,
+    x: impl Into<Input<'a>>,
     weights: [(&Weight, Option<&Vector>); N],
 ) -> [Tensor; N] {
+    let x = x.into();
+    let needs_rows = weights.iter().any(|(weight, _)| matches!(weight.stored(), Stored::Rows(_)));
+    let rows = needs_rows.then(|| x.clone().tensor(cx));
+    let x = rows.as_ref().map_or(x, Input::Rows);
     let mut outs = weights.map(|(weight, _)| {
         assert_eq!(x.cols(), weight.cols(), "input features match the weight");
         cx.uninit(x.rows(), weight.rows())
     });
-    let mut products = Vec::with_capacity(N);
+    let mut packed = Vec::with_capacity(N);
     for ((weight, bias), out) in weights.into_iter().zip(&mut outs) {
         let bias = bias.map(|bias| &**bias);
-        match weight.stored() {
+        match (weight.stored(), &rows) {
             // faster, but in an order of sums in which a row's bits depend on its company: serving needs another
-            Stored::Rows(matrix) if cx.records() || cx.precision() != Precision::Float32 => {
+            (Stored::Rows(matrix), Some(x)) if cx.records() || cx.precision() != Precision::Float32 => {
                 rows_product(cx, x, matrix, bias, out);
             }
-            Stored::Rows(matrix) => matmul(cx.pool(), x.values(), matrix, bias, out.values_mut()),
-            Stored::Packed(weight) => {
-                products.push(Product { weight, bias, out: out.values_mut(), adds: false });
+            (Stored::Rows(matrix), Some(x)) => {
+                matmul(cx.pool(), x.values(), matrix, bias, out.values_mut());
+            }
+            (Stored::Rows(_), None) => unreachable!("some weight is rows"),
+            (Stored::Packed(weight), _) => {
+                packed.push(Product { weight, bias, out: out.values_mut(), adds: false });
             }
         }
     }
-    if !products.is_empty() {
-        let mut quantized = cx.quantized();
-        quantized.quantize(cx.pool(), x.values(), x.cols());
-        matmul_packed(cx.pool(), &quantized, &mut products);
+    if !packed.is_empty() {
+        packed_products(cx, x.source(), x.cols(), &mut packed);
     }
     outs
 }
@@ -128,9 +157,15 @@ pub(super) fn input_product(cx: &Context, weight: &Weight, dy: &[f32], adds: boo
 
 /// `out [n, out] = x [n, in] · weightᵀ`, or that added to `out`.
 fn packed_product(cx: &Context, x: &[f32], weight: PackedMatrix<'_>, adds: bool, out: &mut [f32]) {
+    let product = Product { weight, bias: None, out, adds };
+    packed_products(cx, Source::Rows(x), weight.cols(), &mut [product]);
+}
+
+/// Products of the same rows of `cols` values, which are quantized once.
+fn packed_products(cx: &Context, x: Source<'_>, cols: usize, products: &mut [Product<'_>]) {
     let mut quantized = cx.quantized();
-    quantized.quantize(cx.pool(), x, weight.cols());
-    matmul_packed(cx.pool(), &quantized, &mut [Product { weight, bias: None, out, adds }]);
+    quantized.quantize(cx.pool(), x, cols);
+    matmul_packed(cx.pool(), &quantized, products);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
@@ -208,7 +243,7 @@ pub(super) fn narrowed(cx: &Context, x: &Tensor, adapter: &Lora) -> Narrowed {
 }
 
 /// `y [n, out] += x [n, in] · weightᵀ`.
-fn add_linear(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
+fn accumulate(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
     match weight.stored() {
         Stored::Rows(matrix) => {
             let (x, matrix) = (View::new(x.values(), x.cols()), Right::Transposed(matrix));
@@ -224,7 +259,7 @@ fn add_linear(cx: &Context, x: &Tensor, weight: &Weight, y: &mut Tensor) {
 pub fn lora(cx: &Context, mut y: Tensor, x: &Tensor, adapter: &Lora) -> Tensor {
     let Narrowed { dropped, h, .. } = narrowed(cx, x, adapter);
     let node = y.node();
-    add_linear(cx, &h, &adapter.b, &mut y);
+    accumulate(cx, &h, &adapter.b, &mut y);
     let trained = adapter.a.parameter().is_some() || adapter.b.parameter().is_some();
     if cx.records() && (node.is_some() || x.node().is_some() || trained) {
         let (x, adapter) = (x.clone(), adapter.clone());
