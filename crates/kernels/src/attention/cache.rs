@@ -1,7 +1,7 @@
 //! The block-paged cache of keys and values: its layout, and how a batch's rows are stored in it.
 
 use crate::pool::Parts;
-use crate::simd::{Simd, simd_kernel};
+use crate::simd::{MAX_LANES, Simd, simd_kernel};
 use crate::{DType, Pool};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -164,31 +164,70 @@ unsafe fn round_to_bf16_body<S: Simd>(values: &[f32], out: &mut [u16]) {
 
 /// Writes a key in 8 bits as column `token` of a block of `tokens`.
 fn narrow_column(key: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
-    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
-    for (values, out) in key.chunks_exact(len).zip(block.chunks_exact_mut(bytes * tokens)) {
-        let (scales, codes) = out.split_at_mut(2 * tokens);
-        let codes = codes.chunks_exact_mut(tokens).map(|codes| &mut codes[token]);
-        narrow_block(values, &mut scales[2 * token..][..2], codes);
+    for (values, out) in key.as_chunks().0.iter().zip(block.chunks_exact_mut(Q8_BYTES * tokens)) {
+        let (scales, out) = out.split_at_mut(2 * tokens);
+        let (scale, codes) = eight_bits(values);
+        scales[2 * token..][..2].copy_from_slice(&scale.to_le_bytes());
+        out.chunks_exact_mut(tokens).zip(codes).for_each(|(row, code)| row[token] = code);
     }
 }
 
 /// Writes values in 8 bits, one block of Q8_0 after another.
 fn narrow_blocks(values: &[f32], out: &mut [u8]) {
-    let (len, bytes) = (DType::Q8_0.block_len(), DType::Q8_0.block_bytes());
-    for (values, out) in values.chunks_exact(len).zip(out.chunks_exact_mut(bytes)) {
-        let (scale, codes) = out.split_at_mut(2);
-        narrow_block(values, scale, codes.iter_mut());
+    for (values, out) in values.as_chunks().0.iter().zip(out.chunks_exact_mut(Q8_BYTES)) {
+        let (scale, codes) = eight_bits(values);
+        let (to_scale, to_codes) = out.split_at_mut(2);
+        to_scale.copy_from_slice(&scale.to_le_bytes());
+        to_codes.copy_from_slice(&codes);
     }
 }
 
-/// The half-precision scale and the codes of a block of Q8_0; the largest code is 127.
-fn narrow_block<'a>(values: &[f32], scale_out: &mut [u8], codes: impl Iterator<Item = &'a mut u8>) {
-    let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
-    let scale = f16::from_f32(largest / 127.0);
+/// Values of a block of Q8_0, and its bytes.
+const Q8_VALUES: usize = 32;
+const Q8_BYTES: usize = 34;
+
+/// The half-precision scale and the codes of a block of Q8_0; the largest code is 127. Where a value is no number, neither is the
+/// scale.
+fn eight_bits(values: &[f32; Q8_VALUES]) -> (f16, [u8; Q8_VALUES]) {
+    let mut codes = [0; Q8_VALUES];
+    let scale = f16::from_f32(largest_magnitude(values) / 127.0);
     let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
-    scale_out.copy_from_slice(&scale.to_le_bytes());
-    for (o, v) in codes.zip(values) {
-        *o = (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
+    to_codes(values, factor, &mut codes);
+    (scale, codes)
+}
+
+simd_kernel! {
+    /// The largest magnitude; no number if one of them is none.
+    fn largest_magnitude(values: &[f32; Q8_VALUES]) -> f32 = largest_magnitude_body;
+}
+
+simd_kernel! {
+    /// `values · factor` rounded to integers, halves to even, in -127..=127; of what is no number, anything.
+    fn to_codes(values: &[f32; Q8_VALUES], factor: f32, codes: &mut [u8; Q8_VALUES]) = to_codes_body;
+}
+
+/// Plain arithmetic, as in [`round_to_bf16_body`].
+#[inline(always)]
+unsafe fn largest_magnitude_body<S: Simd>(values: &[f32; Q8_VALUES]) -> f32 {
+    let (mut largest, mut broken) = ([0.0f32; MAX_LANES], [0.0f32; MAX_LANES]);
+    for values in values.as_chunks::<MAX_LANES>().0 {
+        for i in 0..MAX_LANES {
+            let size = values[i].abs();
+            largest[i] = if size > largest[i] { size } else { largest[i] };
+            broken[i] += size * 0.0;
+        }
+    }
+    let broken: f32 = broken.iter().sum();
+    largest.iter().fold(0.0, |a, &b| if b > a { b } else { a }) + broken
+}
+
+/// Plain arithmetic, as in [`round_to_bf16_body`]: rounding is a function's call where a processor need not have it.
+#[inline(always)]
+unsafe fn to_codes_body<S: Simd>(values: &[f32; Q8_VALUES], factor: f32, codes: &mut [u8; Q8_VALUES]) {
+    // added to this, a small number is rounded, and an integer in the last bits
+    const ONES: f32 = 12_582_912.0;
+    for (code, value) in codes.iter_mut().zip(values) {
+        *code = ((value * factor).clamp(-127.0, 127.0) + ONES).to_bits() as u8;
     }
 }
 
@@ -196,6 +235,33 @@ fn narrow_block<'a>(values: &[f32], scale_out: &mut [u8], codes: impl Iterator<I
 mod tests {
     use super::*;
     use half::bf16;
+
+    #[test]
+    fn values_in_8_bits_are_those_of_the_plain_formula() {
+        let mut values = [0.0f32; Q8_VALUES];
+        for seed in 0..2000u32 {
+            for (i, value) in values.iter_mut().enumerate() {
+                let bits = (seed * 32 + i as u32).wrapping_mul(0x9e37_79b9);
+                // all sizes, the smallest of which have no scale, and what is no number
+                *value = match seed % 4 {
+                    0 => f32::from_bits(bits),
+                    1 => (bits >> 16) as f32 * 1e-10,
+                    2 => f32::from(bits as i16) / 2.0,
+                    _ => f32::from(bits as i16) * 1e-3,
+                };
+            }
+            let found = eight_bits(&values);
+            if !values.iter().all(|v| v.is_finite()) {
+                assert!(found.0.is_nan(), "{values:?}");
+                continue;
+            }
+            let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+            let scale = f16::from_f32(largest / 127.0);
+            let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
+            let codes = values.map(|v| (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8);
+            assert_eq!(found, (scale, codes), "{values:?}");
+        }
+    }
 
     #[test]
     fn bf16_is_rounded_as_by_its_library() {
