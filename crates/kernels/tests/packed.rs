@@ -5,7 +5,7 @@ mod common;
 use common::{Random, bits};
 use kernels::packed::{
     GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, SPAN, Source, TILE, TileMut,
-    matmul_packed, quantize_outputs,
+    matmul_gated, matmul_packed, quantize_outputs,
 };
 use kernels::{Pool, elementwise};
 
@@ -135,6 +135,46 @@ fn rows_that_are_made_as_they_are_read_are_the_same_bits_as_written_ones() {
         elementwise::silu_mul(&pool, &mut gated, &up);
         let gate = Source::Gated { gate: &x, up: &up };
         assert_eq!(made(gate), made(Source::Rows(&gated)), "gate of [{m}, {k}]");
+    }
+}
+
+#[test]
+fn a_gated_layer_has_the_bits_of_its_parts() {
+    let (pool, mut random) = (Pool::new(2), Random::new(12));
+    for ty in [PackedType::Int8, PackedType::Int4, PackedType::Int4Super] {
+        // outputs of less than a span, and of some with a rest; more rows than a panel has; more weights than a cache holds
+        for (m, n, k) in [
+            (1, 300, 96),
+            (1, 64, 2112),
+            (3, 128, 64),
+            (6, 400, 160),
+            (131, 150, 64),
+            (61, 20, 2304),
+            (2, 20, 8960),
+        ] {
+            let [gate, up] = [0, 1].map(|_| packed(&mut random, ty, n, k));
+            let [gate, up] = [&gate, &up].map(|bytes| PackedMatrix::new(bytes, ty, n, k));
+            let down = packed(&mut random, PackedType::Int8, 16, n);
+            let down = PackedMatrix::new(&down, PackedType::Int8, 16, n);
+            let x = random.floats(m * k);
+            let (gates, ups) = (product(&pool, &x, gate, None), product(&pool, &x, up, None));
+            let mut rows = [QuantizedRows::default(), QuantizedRows::default()];
+            let after = |rows: &QuantizedRows| {
+                let mut out = vec![f32::NAN; m * 16];
+                matmul_packed(
+                    &pool,
+                    rows,
+                    &mut [Product { weight: down, bias: None, out: &mut out, adds: false }],
+                );
+                bits(&out)
+            };
+            rows[0].quantize(&pool, Source::Gated { gate: &gates, up: &ups }, n);
+            let in_turn = after(&rows[0]);
+            rows[0].quantize(&pool, Source::Rows(&x), k);
+            let [x, out] = &mut rows;
+            matmul_gated(&pool, x, gate, up, out);
+            assert_eq!(after(out), in_turn, "{} [{m}, {n}, {k}]", ty.name());
+        }
     }
 }
 

@@ -250,15 +250,14 @@ impl Layer {
         }
         let attended = Input::Rows(&attended);
         x = self.self_attn.o_proj.add_forward(cx, x, attended, &beside(&adapted, |of| of.o.as_ref()));
-        let h = Input::Normed(&x, &self.post_attention_layernorm, *eps);
+        let norm = (&self.post_attention_layernorm, *eps);
         match &self.mlp {
             FeedForward::Dense(mlp) => {
                 let adapted: Vec<_> = adapted.iter().map(|(rows, of)| (rows.clone(), &of.mlps[0])).collect();
-                let gated = mlp.gated(cx, h, &adapted);
-                mlp.down_proj.add_forward(cx, x, gated, &beside(&adapted, |of| of.down.as_ref()))
+                mlp.add_forward(cx, x, norm, &adapted)
             }
             FeedForward::Experts(sparse) => {
-                let h = h.tensor(cx);
+                let h = ops::rms_norm(cx, &x, norm.0, norm.1);
                 ops::add(cx, x, &sparse.forward(cx, &h, &adapted))
             }
         }
@@ -309,14 +308,30 @@ impl Attention {
 impl Mlp {
     fn forward(&self, cx: &Context, h: &Tensor, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Tensor {
         let gated = self.gated(cx, Input::Rows(h), adapted);
-        self.down_proj.forward(cx, gated, &beside(adapted, |of| of.down.as_ref()))
+        self.down_proj.forward(cx, Input::Rows(&gated), &beside(adapted, |of| of.down.as_ref()))
+    }
+
+    /// `x` with the result for its norm.
+    fn add_forward(
+        &self,
+        cx: &Context,
+        x: Tensor,
+        norm: (&Vector, f32),
+        adapted: &[(Range<usize>, &AdaptedMlp)],
+    ) -> Tensor {
+        let layers = [&self.gate_proj, &self.up_proj, &self.down_proj];
+        if adapted.is_empty() && layers.iter().all(|l| l.adapter.is_none() && l.bias.is_none()) {
+            return ops::add_gated(cx, x, norm, layers.map(|l| &l.weight));
+        }
+        let gated = self.gated(cx, Input::Normed(&x, norm.0, norm.1), adapted);
+        self.down_proj.add_forward(cx, x, Input::Rows(&gated), &beside(adapted, |of| of.down.as_ref()))
     }
 
     /// What its last layer reads.
-    fn gated(&self, cx: &Context, h: Input<'_>, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Input<'static> {
+    fn gated(&self, cx: &Context, h: Input<'_>, adapted: &[(Range<usize>, &AdaptedMlp)]) -> Tensor {
         let gate_up = beside(adapted, |of| of.gate_up.as_ref());
         let [gate, up] = Linear::forward_all(cx, h, [&self.gate_proj, &self.up_proj], &gate_up);
-        Input::Gated(gate, up)
+        ops::swiglu(cx, gate, &up)
     }
 }
 

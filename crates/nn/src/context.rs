@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct Context {
     pool: Arc<Pool>,
     arena: Arena,
-    quantized: Mutex<QuantizedRows>,
+    quantized: Mutex<[QuantizedRows; 2]>,
     recorder: Option<Recorder>,
     recomputes: bool,
     precision: Precision,
@@ -95,8 +95,8 @@ impl Context {
         &self.pool
     }
 
-    /// Memory for the quantized inputs of a product.
-    pub(crate) fn quantized(&self) -> MutexGuard<'_, QuantizedRows> {
+    /// Memory for the quantized inputs of a product, and of one that follows it.
+    pub(crate) fn quantized(&self) -> MutexGuard<'_, [QuantizedRows; 2]> {
         self.quantized.lock().unwrap_or_else(|e| e.into_inner())
     }
 

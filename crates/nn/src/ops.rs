@@ -22,7 +22,7 @@ pub use experts::{Routing, add_weighted_rows, route};
 pub use gate::swiglu;
 pub use input::Input;
 pub use kernels::elementwise::RopeLayout;
-pub use linear::{Lora, add_linear, linear, linears, lora};
+pub use linear::{Lora, add_gated, add_linear, linear, linears, lora};
 pub use loss::{log_probs, log_probs_backward};
 pub use low_rank::{LowRank, low_rank};
 pub use norm::rms_norm;

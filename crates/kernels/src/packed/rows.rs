@@ -169,22 +169,8 @@ impl QuantizedRows {
     pub fn quantize(&mut self, pool: &Pool, source: Source<'_>, cols: usize) {
         let values = source.checked_len(cols);
         assert!(cols > 0 && values.is_multiple_of(cols), "whole rows of {cols}");
-        (self.rows, self.cols) = (values / cols, cols);
-        let rows = self.rows;
-        let groups = rows * groups_of_row(cols);
-        let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
-        self.codes.resize(groups * GROUP);
-        self.pairs.resize(if with_pairs { self.codes.len() } else { 0 });
-        self.scales.resize(groups, 0.0);
-        self.corrections.resize(groups, 0);
-        self.span_corrections.resize(groups / SPAN_GROUPS, 0);
-        let into = Destination {
-            codes: Parts::new(&mut self.codes),
-            pairs: with_pairs.then(|| Parts::new(&mut self.pairs)),
-            scales: Parts::new(&mut self.scales),
-            corrections: Parts::new(&mut self.corrections),
-            span_corrections: Parts::new(&mut self.span_corrections),
-        };
+        let rows = values / cols;
+        let into = self.begin(rows, cols);
         // whole panels and parts of them: below some 16,000 values handing out work costs more than doing it
         let run = (16 * 1024 / cols).next_multiple_of(TOGETHER).clamp(TOGETHER, PANEL_ROWS);
         let in_panel = PANEL_ROWS.div_ceil(run);
@@ -197,6 +183,27 @@ impl QuantizedRows {
                 quantize_rows(source, row, count, cols, place(row, rows, cols), &into);
             }
         });
+    }
+
+    /// Makes room for `[rows, cols]`.
+    pub(super) fn begin(&mut self, rows: usize, cols: usize) -> Destination {
+        (self.rows, self.cols) = (rows, cols);
+        let groups = rows * groups_of_row(cols);
+        let with_pairs = matches!(isa::current(), Isa::Avx2 | Isa::Avx512);
+        self.codes.resize(groups * GROUP);
+        self.pairs.resize(if with_pairs { self.codes.len() } else { 0 });
+        self.scales.resize(groups, 0.0);
+        self.corrections.resize(groups, 0);
+        self.span_corrections.resize(groups / SPAN_GROUPS, 0);
+        Destination {
+            rows,
+            cols,
+            codes: Parts::new(&mut self.codes),
+            pairs: with_pairs.then(|| Parts::new(&mut self.pairs)),
+            scales: Parts::new(&mut self.scales),
+            corrections: Parts::new(&mut self.corrections),
+            span_corrections: Parts::new(&mut self.span_corrections),
+        }
     }
 
     /// Number of rows.
@@ -264,13 +271,33 @@ fn groups_of_row(cols: usize) -> usize {
     cols.div_ceil(SPAN) * SPAN_GROUPS
 }
 
-/// Where the groups of all rows go.
-struct Destination {
+/// Where the groups of all rows `[rows, cols]` go.
+pub(super) struct Destination {
+    rows: usize,
+    cols: usize,
     codes: Parts<i8>,
     pairs: Option<Parts<i16>>,
     scales: Parts<f32>,
     corrections: Parts<i32>,
     span_corrections: Parts<i32>,
+}
+
+impl Destination {
+    /// Quantizes span `span` of the rows from `row` on, which are of one panel: `source` has its `cols` values of each row, and of
+    /// no other.
+    ///
+    /// # Safety
+    /// No two tasks may have the same span of the same row.
+    pub(super) unsafe fn put_span(&self, source: Source<'_>, cols: usize, row: usize, span: usize) {
+        let rows = source.checked_len(cols) / cols;
+        assert!(row % PANEL_ROWS + rows <= PANEL_ROWS && row + rows <= self.rows && cols <= SPAN);
+        let mut at = place(row, self.rows, self.cols);
+        at.first += span * SPAN_GROUPS * at.stride;
+        at.first_span += span * at.stride;
+        for from in (0..rows).step_by(TOGETHER) {
+            quantize_rows(source, from, TOGETHER.min(rows - from), cols, at.skip(from), self);
+        }
+    }
 }
 
 /// Rows that are quantized together: their codes of a group lie side by side.

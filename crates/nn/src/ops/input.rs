@@ -1,19 +1,17 @@
 //! What products read.
 
-use super::{rms_norm, swiglu};
+use super::rms_norm;
 use crate::{Context, Tensor, Vector};
 use kernels::packed::Source;
 
 /// The input of a product: rows, or what is made of rows as they are read, with the same bits. Packed weights quantize it without
 /// writing it first.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// The rows themselves.
     Rows(&'a Tensor),
     /// What [`rms_norm`] makes of rows, with its weight and what is added to the mean of squares.
     Normed(&'a Tensor, &'a Vector, f32),
-    /// What [`swiglu`] makes of a gate and values.
-    Gated(Tensor, Tensor),
 }
 
 impl Input<'_> {
@@ -22,7 +20,6 @@ impl Input<'_> {
         match self {
             Input::Rows(x) => x.clone(),
             Input::Normed(x, weight, eps) => rms_norm(cx, x, weight, eps),
-            Input::Gated(gate, up) => swiglu(cx, gate, &up),
         }
     }
 
@@ -39,7 +36,6 @@ impl Input<'_> {
     fn shape(&self) -> &Tensor {
         match self {
             Input::Rows(x) | Input::Normed(x, ..) => x,
-            Input::Gated(gate, _) => gate,
         }
     }
 
@@ -47,7 +43,6 @@ impl Input<'_> {
         match self {
             Input::Rows(x) => Source::Rows(x.values()),
             Input::Normed(x, weight, eps) => Source::Normed { x: x.values(), weight, eps: *eps },
-            Input::Gated(gate, up) => Source::Gated { gate: gate.values(), up: up.values() },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Products with weight matrices, and low-rank adapters beside them.
 
 use super::dora::dividing_lengths;
-use super::{Input, add};
+use super::{Input, add, swiglu};
 use crate::tape::Pass;
 use crate::weight::Stored;
 use crate::{Context, Tensor, Vector, Weight};
@@ -9,7 +9,7 @@ use kernels::Pool;
 use kernels::backward::dropout;
 use kernels::gemm::{Precision, Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{PackedMatrix, Product, Source, matmul_packed};
+use kernels::packed::{PackedMatrix, Product, Source, matmul_gated, matmul_packed};
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
 ///
@@ -40,6 +40,31 @@ pub fn add_linear<'a>(
     }
 }
 
+/// `x` with what a gated feed-forward layer makes of `h`, its [`super::rms_norm`]: `(silu(h · gateᵀ) · (h · upᵀ)) · downᵀ`
+/// (arXiv:2002.05202).
+pub fn add_gated(
+    cx: &Context,
+    mut x: Tensor,
+    (norm, eps): (&Vector, f32),
+    [gate, up, down]: [&Weight; 3],
+) -> Tensor {
+    let h = Input::Normed(&x, norm, eps);
+    match [gate, up, down].map(Weight::stored) {
+        [Stored::Packed(gate), Stored::Packed(up), Stored::Packed(weight)] if !cx.records() => {
+            let [quantized, gated] = &mut *cx.quantized();
+            quantized.quantize(cx.pool(), h.source(), h.cols());
+            matmul_gated(cx.pool(), quantized, gate, up, gated);
+            let product = Product { weight, bias: None, out: x.values_mut(), adds: true };
+            matmul_packed(cx.pool(), gated, &mut [product]);
+            x
+        }
+        _ => {
+            let [gate, up] = linears(cx, h, [(gate, None), (up, None)]);
+            add_linear(cx, x, &swiglu(cx, gate, &up), down, None)
+        }
+    }
+}
+
 /// Several products of the same `x`, each as [`linear`]. Where weights are packed, `x` is quantized once, as it is made, and
 /// the threads share the work of all.
 pub fn linears<'a, const N: usize>(
@@ -67,7 +92,7 @@ pub(super) fn products<'a, const N: usize>(
 ) -> [Tensor; N] {
     let x = x.into();
     let needs_rows = weights.iter().any(|(weight, _)| matches!(weight.stored(), Stored::Rows(_)));
-    let rows = needs_rows.then(|| x.clone().tensor(cx));
+    let rows = needs_rows.then(|| x.tensor(cx));
     let x = rows.as_ref().map_or(x, Input::Rows);
     let mut outs = weights.map(|(weight, _)| {
         assert_eq!(x.cols(), weight.cols(), "input features match the weight");
@@ -163,9 +188,9 @@ fn packed_product(cx: &Context, x: &[f32], weight: PackedMatrix<'_>, adds: bool,
 
 /// Products of the same rows of `cols` values, which are quantized once.
 fn packed_products(cx: &Context, x: Source<'_>, cols: usize, products: &mut [Product<'_>]) {
-    let mut quantized = cx.quantized();
+    let [quantized, _] = &mut *cx.quantized();
     quantized.quantize(cx.pool(), x, cols);
-    matmul_packed(cx.pool(), &quantized, products);
+    matmul_packed(cx.pool(), quantized, products);
 }
 
 /// `dweight [out, in] += dy [n, out]ᵀ · x [n, in]`, if the weight is trained.
