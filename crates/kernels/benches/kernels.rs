@@ -6,7 +6,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{PackedMatrix, PackedType, Product, QuantizedRows, Source, matmul_packed};
+use kernels::packed::{
+    PackedMatrix, PackedType, Product, QuantizedRows, Source, matmul_gated, matmul_packed,
+};
 use kernels::probe::{Limits, limits};
 use kernels::{DType, Pool};
 use std::hint::black_box;
@@ -114,6 +116,26 @@ impl Bench<'_> {
         }
     }
 
+    /// A feed-forward layer's first two weights, gated and rounded: at once, and one after another.
+    fn gated(&mut self) {
+        let m = 512;
+        for (n, k) in [(3072, 1024), (6144, 2048), (13824, 5120)] {
+            let bytes = vec![0x11u8; PackedType::Int8.matrix_bytes(n, k).expect("a size")];
+            let weight = PackedMatrix::new(&bytes, PackedType::Int8, n, k);
+            let [mut x, mut gated] = [QuantizedRows::default(), QuantizedRows::default()];
+            x.quantize(&self.pool, Source::Rows(&vec![0.01; m * k]), k);
+            let name = format!("gated int8 [{n}, {k}] of {m}");
+            let ops = (4 * m * n * k) as f64;
+            self.measure(&name, Work::Int8(ops), |pool| matmul_gated(pool, &x, weight, weight, &mut gated));
+            let (mut gate, mut up) = (vec![0.0; m * n], vec![0.0; m * n]);
+            self.measure(&format!("{name} in turn"), Work::Int8(ops), |pool| {
+                let product = |out| Product { weight, bias: None, out, adds: false };
+                matmul_packed(pool, &x, &mut [product(&mut gate), product(&mut up)]);
+                gated.quantize(pool, Source::Gated { gate: &gate, up: &up }, n);
+            });
+        }
+    }
+
     fn quantize_rows(&mut self) {
         let (rows, cols) = (512, 1024);
         let (x, mut quantized) = (vec![0.01f32; rows * cols], QuantizedRows::default());
@@ -162,6 +184,7 @@ fn all(criterion: &mut Criterion) {
     let mut bench = Bench { criterion, pool, limits };
     PackedType::ALL.into_iter().for_each(|packed| bench.packed(packed));
     [DType::BF16, DType::F32, DType::Q6_K].into_iter().for_each(|dtype| bench.stored(dtype));
+    bench.gated();
     bench.quantize_rows();
     [DType::BF16, DType::Q8_0].into_iter().for_each(|dtype| bench.attention(dtype));
 }

@@ -14,6 +14,6 @@ mod rows;
 #[cfg(target_arch = "aarch64")]
 pub(crate) use dot::arm::{sdot, smmla};
 pub use format::{GROUP, GroupScale, PackedMatrix, PackedType, SPAN, TILE, TileMut};
-pub use product::{Product, matmul_gated, matmul_packed};
+pub use product::{Product, gates_in_cache, matmul_gated, matmul_packed};
 pub use quantize::quantize_outputs;
 pub use rows::{QuantizedRows, Source};

@@ -125,6 +125,10 @@ pub(crate) trait Simd: Copy {
 /// Bytes that [`Simd::prefetch`] asks for.
 pub(crate) const CACHE_LINE: usize = 64;
 
+/// A float32 of this size has its ones in its last bit: added to it, a number below 2²² is rounded to an integer, halves to even,
+/// which are the last bits.
+pub(crate) const ONES: f32 = 12_582_912.0;
+
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 

@@ -208,10 +208,21 @@ fn what_is_no_number_stays_none() {
     let (pool, mut random) = (Pool::new(1), Random::new(7));
     let bytes = packed(&mut random, PackedType::Int8, 16, 64);
     for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let mut x = random.floats(128);
-        x[40] = broken;
-        let out = product(&pool, &x, PackedMatrix::new(&bytes, PackedType::Int8, 16, 64), None);
-        assert!(out[..16].iter().all(|v| v.is_nan()) && out[16..].iter().all(|v| v.is_finite()), "{broken}");
+        // four rows that are quantized together, and one more
+        let mut x = random.floats(5 * 64);
+        [40, 2 * 64, 4 * 64 + 63].iter().for_each(|&at| x[at] = broken);
+        let (ones, weight) = (vec![1.0; 5 * 64], vec![1.0; 64]);
+        let norm = Source::Normed { x: &x, weight: &weight, eps: 1e-5 };
+        for source in [Source::Rows(&x), norm, Source::Gated { gate: &ones, up: &x }] {
+            let mut rows = QuantizedRows::default();
+            rows.quantize(&pool, source, 64);
+            let (weight, mut out) = (PackedMatrix::new(&bytes, PackedType::Int8, 16, 64), vec![0.0; 5 * 16]);
+            matmul_packed(&pool, &rows, &mut [Product { weight, bias: None, out: &mut out, adds: false }]);
+            for (row, out) in out.chunks_exact(16).enumerate() {
+                let lost = row % 2 == 0;
+                assert!(out.iter().all(|v| v.is_nan() == lost), "{broken}, row {row} of {source:?}: {out:?}");
+            }
+        }
     }
 }
 

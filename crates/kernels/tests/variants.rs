@@ -12,7 +12,8 @@ use kernels::gemm::{Precision, Right, View, add_product};
 use kernels::low_rank::{Addend, RankMatrix, add_low_rank};
 use kernels::matmul::{Segment, decode_row, matmul, matmul_segments};
 use kernels::packed::{
-    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, Source, TILE, TileMut, matmul_packed,
+    GROUP, GroupScale, PackedMatrix, PackedType, Product, QuantizedRows, Source, TILE, TileMut, matmul_gated,
+    matmul_packed, quantize_outputs,
 };
 use kernels::{DType, Isa, Pool, elementwise, isa, softmax};
 
@@ -142,6 +143,19 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
             let (mut x, mut out) = (QuantizedRows::default(), vec![0.0; m * n]);
             x.quantize(&pool, Source::Rows(&random.floats(m * k)), k);
             matmul_packed(&pool, &x, &mut [Product { weight, bias: None, out: &mut out, adds: false }]);
+            rounded.extend(&out);
+            // what is rounded as it is made, by a weight that tells codes apart
+            let ones = vec![1.0; k];
+            let mut made = [QuantizedRows::default(), QuantizedRows::default()];
+            made[0].quantize(&pool, Source::Normed { x: &random.floats(m * k), weight: &ones, eps: 1e-5 }, k);
+            let [x, gated] = &mut made;
+            matmul_gated(&pool, x, weight, weight, gated);
+            let down: Vec<f32> = (0..n).map(|i| 0.01 * (i % 13) as f32).collect();
+            let mut tile = vec![0; PackedType::Int8.tile_bytes(n).unwrap()];
+            quantize_outputs(PackedType::Int8, &down.repeat(TILE), n, &mut tile);
+            let weight = PackedMatrix::new(&tile, PackedType::Int8, TILE, n);
+            let mut out = vec![0.0; m * TILE];
+            matmul_packed(&pool, gated, &mut [Product { weight, bias: None, out: &mut out, adds: false }]);
             rounded.extend(out);
         }
     }

@@ -117,7 +117,7 @@ impl CausalLm {
     }
 
     /// Hidden states `[rows.len(), hidden]` after the final norm, for some rows of the batch, which rise. Of the others, the
-    /// last layer makes keys and values only.
+    /// last layer computes nothing after attention.
     ///
     /// # Panics
     /// As for [`Self::forward`], and when the rows do not rise or are not the batch's.
@@ -139,6 +139,7 @@ impl CausalLm {
         cache: &mut KvCache,
     ) -> Tensor {
         assert!(rows.is_sorted_by(|a, b| a < b), "the rows {rows:?} rise");
+        assert!(rows.last().is_none_or(|&row| row < batch.rows()), "the rows {rows:?} of {}", batch.rows());
         self.compute(cx, batch, Some(rows), adapted, cache, &mut |_, _| {})
     }
 
@@ -320,7 +321,8 @@ impl Mlp {
         adapted: &[(Range<usize>, &AdaptedMlp)],
     ) -> Tensor {
         let layers = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        if adapted.is_empty() && layers.iter().all(|l| l.adapter.is_none() && l.bias.is_none()) {
+        let alone = adapted.iter().all(|(_, of)| of.gate_up.is_none() && of.down.is_none());
+        if alone && layers.iter().all(|l| l.adapter.is_none() && l.bias.is_none()) {
             return ops::add_gated(cx, x, norm, layers.map(|l| &l.weight));
         }
         let gated = self.gated(cx, Input::Normed(&x, norm.0, norm.1), adapted);

@@ -1,7 +1,7 @@
 //! The block-paged cache of keys and values: its layout, and how a batch's rows are stored in it.
 
 use crate::pool::Parts;
-use crate::simd::{MAX_LANES, Simd, simd_kernel};
+use crate::simd::{MAX_LANES, ONES, Simd, simd_kernel};
 use crate::{DType, Pool};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -183,8 +183,8 @@ fn narrow_blocks(values: &[f32], out: &mut [u8]) {
 }
 
 /// Values of a block of Q8_0, and its bytes.
-const Q8_VALUES: usize = 32;
-const Q8_BYTES: usize = 34;
+const Q8_VALUES: usize = DType::Q8_0.block_len();
+const Q8_BYTES: usize = DType::Q8_0.block_bytes();
 
 /// The half-precision scale and the codes of a block of Q8_0; the largest code is 127. Where a value is no number, neither is the
 /// scale.
@@ -224,8 +224,6 @@ unsafe fn largest_magnitude_body<S: Simd>(values: &[f32; Q8_VALUES]) -> f32 {
 /// Plain arithmetic, as in [`round_to_bf16_body`]: rounding is a function's call where a processor need not have it.
 #[inline(always)]
 unsafe fn to_codes_body<S: Simd>(values: &[f32; Q8_VALUES], factor: f32, codes: &mut [u8; Q8_VALUES]) {
-    // added to this, a small number is rounded, and an integer in the last bits
-    const ONES: f32 = 12_582_912.0;
     for (code, value) in codes.iter_mut().zip(values) {
         *code = ((value * factor).clamp(-127.0, 127.0) + ONES).to_bits() as u8;
     }
@@ -260,6 +258,17 @@ mod tests {
             let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
             let codes = values.map(|v| (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8);
             assert_eq!(found, (scale, codes), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_not_lost_in_8_bits() {
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in 0..Q8_VALUES {
+                let mut values = [0.5; Q8_VALUES];
+                values[place] = broken;
+                assert!(eight_bits(&values).0.is_nan(), "{broken} at {place}");
+            }
         }
     }
 

@@ -64,9 +64,15 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
 /// should stay in the second-level cache. With a third more, products took a twentieth longer than one after another.
 const GATED_BYTES: usize = 1 << 20;
 
+/// Whether [`matmul_gated`] is for weights as `gate`: small enough, with outputs enough for all threads.
+pub fn gates_in_cache(pool: &Pool, gate: PackedMatrix<'_>) -> bool {
+    let (tasks, bytes) = (gate.rows().div_ceil(SPAN), 2 * SPAN / TILE * gate.tile_len());
+    bytes <= GATED_BYTES && tasks >= TASKS_PER_THREAD * pool.threads()
+}
+
 /// Quantizes into `out` what a gated layer makes of `x [m, k]`: `silu(x · gateᵀ) · (x · upᵀ)` `[m, n]`, with weights `[n, k]`. It has
-/// the bits that [`matmul_packed`] and then [`Source::Gated`] give, but while weights are small enough, products don't leave
-/// the cache: a task has the same outputs of both.
+/// the bits that [`matmul_packed`] and then [`Source::Gated`] give, but products don't leave the cache: a task has the same
+/// outputs of both weights.
 ///
 /// # Panics
 /// When lengths do not fit.
@@ -80,16 +86,6 @@ pub fn matmul_gated(
     let (n, rows) = (gate.rows(), x.rows());
     for weight in [gate, up] {
         assert_eq!((weight.rows(), weight.cols()), (n, x.cols()), "weights are [{n}, {}]", x.cols());
-    }
-    if 2 * SPAN / TILE * gate.tile_len() > GATED_BYTES {
-        let mut outputs = OUTPUTS.take();
-        outputs.iter_mut().for_each(|outputs| outputs.resize(rows * n));
-        let [gates, ups] = outputs.each_mut().map(|outputs| &mut outputs[..]);
-        let product = |weight, out| Product { weight, bias: None, out, adds: false };
-        matmul_packed(pool, x, &mut [product(gate, gates), product(up, ups)]);
-        let [gate, up] = outputs.each_ref().map(|outputs| &outputs[..]);
-        out.quantize(pool, Source::Gated { gate, up }, n);
-        return OUTPUTS.set(outputs);
     }
     let into = out.begin(rows, n);
     pool.run(n.div_ceil(SPAN), &|span| {
@@ -114,7 +110,7 @@ pub fn matmul_gated(
 }
 
 thread_local! {
-    /// Outputs of two weights: of a panel of rows and a span of columns, or of all.
+    /// Outputs of a panel of rows and a span of columns, of two weights.
     static OUTPUTS: Cell<[Aligned<f32>; 2]> = Cell::default();
 }
 

@@ -4,7 +4,7 @@ use super::format::SPAN_GROUPS;
 use super::{GROUP, SPAN};
 use crate::isa::{self, Isa};
 use crate::pool::Parts;
-use crate::simd::{Simd, simd_kernel};
+use crate::simd::{ONES, Simd, simd_kernel};
 use crate::{Aligned, Pool, elementwise};
 use std::mem::MaybeUninit;
 
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 /// panel's rows falls into other places of a cache than the group behind it.
 pub(crate) const PANEL_ROWS: usize = 60;
 
-/// Rows `[rows, cols]` with 8-bit codes in -127..=127 and a float32 scale for each [`SPAN`] of values, as the products
+/// Rows `[rows, cols]` with 8-bit codes, in -127..=127 where values are numbers, and a float32 scale for each [`SPAN`] of values, as the products
 /// take them. Columns are padded with zeros to whole spans. Its memory is used again for the next rows.
 ///
 /// Rows lie in panels of [`PANEL_ROWS`], `[panel][group][row]`: rows that are multiplied together lie together, so that one
@@ -34,7 +34,7 @@ pub struct QuantizedRows {
 }
 
 /// The rows that are quantized; what is computed as they are read is never written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// The rows themselves.
     Rows(&'a [f32]),
@@ -174,10 +174,11 @@ impl QuantizedRows {
         // whole panels and parts of them: below some 16,000 values handing out work costs more than doing it
         let run = (16 * 1024 / cols).next_multiple_of(TOGETHER).clamp(TOGETHER, PANEL_ROWS);
         let in_panel = PANEL_ROWS.div_ceil(run);
-        pool.run(rows.div_ceil(PANEL_ROWS) * in_panel, &|task| {
+        let tasks = rows / PANEL_ROWS * in_panel + (rows % PANEL_ROWS).div_ceil(run);
+        pool.run(tasks, &|task| {
             let panel = task / in_panel * PANEL_ROWS;
             let end = (panel + PANEL_ROWS).min(rows);
-            let start = (panel + task % in_panel * run).min(end);
+            let start = panel + task % in_panel * run;
             for row in (start..(start + run).min(end)).step_by(TOGETHER) {
                 let count = TOGETHER.min(end - row);
                 quantize_rows(source, row, count, cols, place(row, rows, cols), &into);
@@ -424,8 +425,7 @@ unsafe fn quantize_group<S: Simd>(values: *const f32, factor: f32, codes: *mut i
     unsafe {
         let mut sum = S::splat(0.0);
         for lane in (0..GROUP).step_by(2 * S::LANES) {
-            // added to this, a small number is rounded, and an integer in the last bits; not in one operation with the product,
-            // which not every instruction set has
+            // not in one operation with the product, which not every instruction set has
             let ones = S::splat(ONES);
             let a = S::add(S::mul(S::load(values.add(lane)), S::splat(factor)), ones);
             let b = S::add(S::mul(S::load(values.add(lane + S::LANES)), S::splat(factor)), ones);
@@ -437,6 +437,7 @@ unsafe fn quantize_group<S: Simd>(values: *const f32, factor: f32, codes: *mut i
     }
 }
 
+/// That of numbers: whoever sums up their codes sees that one is none.
 #[inline(always)]
 unsafe fn largest_magnitude<S: Simd>(x: &[f32; SPAN]) -> f32 {
     // SAFETY: all pointers are to whole vectors within the array. The caller's promise on the instruction set.
@@ -449,9 +450,6 @@ unsafe fn largest_magnitude<S: Simd>(x: &[f32; SPAN]) -> f32 {
         S::largest(S::max(high, S::mul(low, S::splat(-1.0))))
     }
 }
-
-/// A float32 of this size has its ones in its last bit.
-const ONES: f32 = 12_582_912.0;
 
 /// `x` as an integer, which it has to be, of less than 2²²; else anything. Unlike a cast it asks nothing.
 #[inline(always)]

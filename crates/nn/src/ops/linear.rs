@@ -9,7 +9,7 @@ use kernels::Pool;
 use kernels::backward::dropout;
 use kernels::gemm::{Precision, Right, View, add_product, product};
 use kernels::matmul::{Matrix, matmul};
-use kernels::packed::{PackedMatrix, Product, Source, matmul_gated, matmul_packed};
+use kernels::packed::{PackedMatrix, Product, Source, gates_in_cache, matmul_gated, matmul_packed};
 
 /// `x · weightᵀ (+ bias)`: `[n, in]` to `[n, out]`.
 ///
@@ -20,7 +20,8 @@ pub fn linear<'a>(cx: &Context, x: impl Into<Input<'a>>, weight: &Weight, bias: 
     out
 }
 
-/// `y` with what [`linear`] makes of `x`, the residual connection.
+/// `y` with what [`linear`] makes of `x`, the residual connection. What a packed weight gives is added span by span, each of
+/// which is rounded, so that it may differ in the last bits from that added to `y` as a whole.
 pub fn add_linear<'a>(
     cx: &Context,
     mut y: Tensor,
@@ -41,7 +42,7 @@ pub fn add_linear<'a>(
 }
 
 /// `x` with what a gated feed-forward layer makes of `h`, its [`super::rms_norm`]: `(silu(h · gateᵀ) · (h · upᵀ)) · downᵀ`
-/// (arXiv:2002.05202).
+/// (arXiv:2002.05202). As by [`add_linear`], each part of a packed product is rounded when it is added to `x`.
 pub fn add_gated(
     cx: &Context,
     mut x: Tensor,
@@ -50,7 +51,9 @@ pub fn add_gated(
 ) -> Tensor {
     let h = Input::Normed(&x, norm, eps);
     match [gate, up, down].map(Weight::stored) {
-        [Stored::Packed(gate), Stored::Packed(up), Stored::Packed(weight)] if !cx.records() => {
+        [Stored::Packed(gate), Stored::Packed(up), Stored::Packed(weight)]
+            if !cx.records() && gates_in_cache(cx.pool(), gate) =>
+        {
             let [quantized, gated] = &mut *cx.quantized();
             quantized.quantize(cx.pool(), h.source(), h.cols());
             matmul_gated(cx.pool(), quantized, gate, up, gated);
