@@ -85,6 +85,31 @@ pub enum RopeLayout {
 /// Rotates each head of `x [tokens, heads, head_dim]` in place by its token's angles. `cos` and `sin` are
 /// `[tokens, head_dim / 2]`.
 pub fn rope(pool: &Pool, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], layout: RopeLayout) {
+    rotate_heads(pool, x, head_dim, None, cos, sin, layout);
+}
+
+/// [`rms_norm`] of each head of `x [tokens, heads, head_dim]` in place, and then [`rope`].
+pub fn norm_rope(
+    pool: &Pool,
+    x: &mut [f32],
+    weight: &[f32],
+    eps: f32,
+    cos: &[f32],
+    sin: &[f32],
+    layout: RopeLayout,
+) {
+    rotate_heads(pool, x, weight.len(), Some((weight, eps)), cos, sin, layout);
+}
+
+fn rotate_heads(
+    pool: &Pool,
+    x: &mut [f32],
+    head_dim: usize,
+    norm: Option<(&[f32], f32)>,
+    cos: &[f32],
+    sin: &[f32],
+    layout: RopeLayout,
+) {
     let half = head_dim / 2;
     assert!(
         half > 0 && cos.len() == sin.len() && cos.len().is_multiple_of(half),
@@ -99,66 +124,35 @@ pub fn rope(pool: &Pool, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32
     for_rows(pool, x, cols, &|first, x| {
         for (t, x) in (first..).zip(x.chunks_exact_mut(cols)) {
             let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
-            x.chunks_exact_mut(head_dim).for_each(|head| rotate(head, cos, sin, layout));
+            rotate_token(x, head_dim, norm, cos, sin, layout);
         }
     });
 }
 
-/// [`rms_norm`] of each head of `x [tokens, heads, head_dim]` in place, and then [`rope`].
-#[allow(clippy::too_many_arguments)]
-pub fn norm_rope(
-    pool: &Pool,
-    x: &mut [f32],
-    weight: &[f32],
-    eps: f32,
-    cos: &[f32],
-    sin: &[f32],
-    layout: RopeLayout,
-) {
-    let (head_dim, half) = (weight.len(), weight.len() / 2);
-    assert!(
-        half > 0 && cos.len() == sin.len() && cos.len().is_multiple_of(half),
-        "an angle for each pair of a head"
-    );
-    let tokens = cos.len() / half;
-    if tokens == 0 {
-        return;
-    }
-    let cols = x.len() / tokens;
-    assert!(cols * tokens == x.len() && cols.is_multiple_of(head_dim), "whole heads for each token");
-    for_rows(pool, x, cols, &|first, x| {
-        let angles = first * half..(first + x.len() / cols) * half;
-        norm_rope_rows(x, cols, weight, eps, &cos[angles.clone()], &sin[angles], layout);
-    });
-}
-
 simd_kernel! {
-    fn norm_rope_rows(
-        x: &mut [f32], cols: usize, weight: &[f32], eps: f32, cos: &[f32], sin: &[f32], layout: RopeLayout,
-    ) = norm_rope_body;
+    fn rotate_token(
+        x: &mut [f32], head_dim: usize, norm: Option<(&[f32], f32)>, cos: &[f32], sin: &[f32], layout: RopeLayout,
+    ) = rotate_token_body;
 }
 
 #[inline(always)]
-unsafe fn norm_rope_body<S: Simd>(
+unsafe fn rotate_token_body<S: Simd>(
     x: &mut [f32],
-    cols: usize,
-    weight: &[f32],
-    eps: f32,
+    head_dim: usize,
+    norm: Option<(&[f32], f32)>,
     cos: &[f32],
     sin: &[f32],
     layout: RopeLayout,
 ) {
-    let (head_dim, half) = (weight.len(), weight.len() / 2);
-    for (t, x) in x.chunks_exact_mut(cols).enumerate() {
-        let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
-        for head in x.chunks_exact_mut(head_dim) {
+    for head in x.chunks_exact_mut(head_dim) {
+        if let Some((weight, eps)) = norm {
             // SAFETY: the caller's promise on the instruction set.
             let factor = unsafe { rms_factor::<S>(head, eps) };
             for (x, w) in head.iter_mut().zip(weight) {
                 *x = *x * factor * w;
             }
-            rotate(head, cos, sin, layout);
         }
+        rotate(head, cos, sin, layout);
     }
 }
 

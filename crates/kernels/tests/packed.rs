@@ -142,7 +142,7 @@ fn rows_that_are_made_as_they_are_read_are_the_same_bits_as_written_ones() {
 fn a_gated_layer_has_the_bits_of_its_parts() {
     let (pool, mut random) = (Pool::new(2), Random::new(12));
     for ty in [PackedType::Int8, PackedType::Int4, PackedType::Int4Super] {
-        // outputs of less than a span, and of some with a rest; more rows than a panel has; more weights than a cache holds
+        // outputs of less than a span, and of some with a rest; more rows than a panel has; more inputs than pass at once
         for (m, n, k) in [
             (1, 300, 96),
             (1, 64, 2112),

@@ -56,7 +56,7 @@ pub fn matmul_packed(pool: &Pool, x: &QuantizedRows, products: &mut [Product<'_>
         let (first, weight, columns) = &tasks[at];
         let start = (task - first) * tiles_in_task;
         let end = (start + tiles_in_task).min(weight.tiles());
-        tiles(x, 0..x.rows(), *weight, start..end, columns);
+        tiles(Work { x, rows: 0..x.rows(), weight: *weight, tiles: start..end, out: columns });
     });
 }
 
@@ -98,8 +98,8 @@ pub fn matmul_gated(
                 outputs.resize(panel.len() * width);
                 let out = Parts::new(outputs);
                 let columns = Columns { out, n: width, first: (row, first), bias: None, adds: false };
-                let tile = first / TILE;
-                tiles(x, panel.clone(), weight, tile..tile + width.div_ceil(TILE), &columns);
+                let tiles_of_span = first / TILE..(first + width).div_ceil(TILE);
+                tiles(Work { x, rows: panel.clone(), weight, tiles: tiles_of_span, out: &columns });
             }
             let [gate, up] = outputs.each_ref().map(|outputs| &outputs[..]);
             // SAFETY: this span is this task's.
@@ -131,52 +131,42 @@ struct Columns<'a> {
     adds: bool,
 }
 
-/// Some rows of `x`, from the first of a panel on, against some tiles.
-fn tiles(x: &QuantizedRows, rows: Range<usize>, w: PackedMatrix<'_>, tiles: Range<usize>, out: &Columns<'_>) {
+/// Some rows of `x`, from the first of a panel on, against some tiles of a weight.
+struct Work<'a> {
+    x: &'a QuantizedRows,
+    rows: Range<usize>,
+    weight: PackedMatrix<'a>,
+    tiles: Range<usize>,
+    out: &'a Columns<'a>,
+}
+
+fn tiles(work: Work<'_>) {
     #[cfg(target_arch = "x86_64")]
     {
         use super::dot::x86::{Avx2Half, Avx2Wide, Avx512Vnni, AvxVnni};
 
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-        fn avx512vnni(
-            x: &QuantizedRows,
-            rows: Range<usize>,
-            w: PackedMatrix<'_>,
-            tiles: Range<usize>,
-            out: &Columns<'_>,
-        ) {
+        fn avx512vnni(work: Work<'_>) {
             // SAFETY: this function has the features.
-            unsafe { tiles_body::<Avx512Vnni<true>, Avx512Vnni<false>, 2>(x, rows, w, tiles, out) }
+            unsafe { tiles_body::<Avx512Vnni<true>, Avx512Vnni<false>, 2>(work) }
         }
         #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
-        fn avxvnni(
-            x: &QuantizedRows,
-            rows: Range<usize>,
-            w: PackedMatrix<'_>,
-            tiles: Range<usize>,
-            out: &Columns<'_>,
-        ) {
+        fn avxvnni(work: Work<'_>) {
             // SAFETY: this function has the features.
-            unsafe { tiles_body::<AvxVnni<true>, AvxVnni<false>, 1>(x, rows, w, tiles, out) }
+            unsafe { tiles_body::<AvxVnni<true>, AvxVnni<false>, 1>(work) }
         }
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2(
-            x: &QuantizedRows,
-            rows: Range<usize>,
-            w: PackedMatrix<'_>,
-            tiles: Range<usize>,
-            out: &Columns<'_>,
-        ) {
+        fn avx2(work: Work<'_>) {
             // SAFETY: this function has the features.
-            unsafe { tiles_body::<Avx2Wide, Avx2Half, 1>(x, rows, w, tiles, out) }
+            unsafe { tiles_body::<Avx2Wide, Avx2Half, 1>(work) }
         }
         match isa::current() {
             // SAFETY: `current` answers only what the processor has.
-            Isa::Avx512Vnni | Isa::Avx512Bf16 => return unsafe { avx512vnni(x, rows, w, tiles, out) },
+            Isa::Avx512Vnni | Isa::Avx512Bf16 => return unsafe { avx512vnni(work) },
             // SAFETY: as above.
-            Isa::AvxVnni => return unsafe { avxvnni(x, rows, w, tiles, out) },
+            Isa::AvxVnni => return unsafe { avxvnni(work) },
             // SAFETY: as above; every processor with AVX-512 has AVX2.
-            Isa::Avx2 | Isa::Avx512 => return unsafe { avx2(x, rows, w, tiles, out) },
+            Isa::Avx2 | Isa::Avx512 => return unsafe { avx2(work) },
             _ => {}
         }
     }
@@ -186,60 +176,41 @@ fn tiles(x: &QuantizedRows, rows: Range<usize>, w: PackedMatrix<'_>, tiles: Rang
         match isa::current() {
             Isa::NeonI8mm => {
                 // SAFETY: `current` answers only what the processor has.
-                return unsafe {
-                    tiles_body::<NeonDot<true, SMMLA>, NeonDot<false, SMMLA>, 1>(x, rows, w, tiles, out)
-                };
+                return unsafe { tiles_body::<NeonDot<true, SMMLA>, NeonDot<false, SMMLA>, 1>(work) };
             }
             Isa::NeonDot => {
                 // SAFETY: as above.
-                return unsafe {
-                    tiles_body::<NeonDot<true, SDOT>, NeonDot<false, SDOT>, 1>(x, rows, w, tiles, out)
-                };
+                return unsafe { tiles_body::<NeonDot<true, SDOT>, NeonDot<false, SDOT>, 1>(work) };
             }
             Isa::Neon => {
                 // SAFETY: every 64-bit Arm processor has NEON.
-                return unsafe {
-                    tiles_body::<NeonDot<true, WIDENING>, NeonDot<false, WIDENING>, 1>(x, rows, w, tiles, out)
-                };
+                return unsafe { tiles_body::<NeonDot<true, WIDENING>, NeonDot<false, WIDENING>, 1>(work) };
             }
             _ => {}
         }
     }
     // SAFETY: Portable needs no instruction set.
-    unsafe { tiles_body::<PortableDot<true>, PortableDot<false>, 1>(x, rows, w, tiles, out) }
+    unsafe { tiles_body::<PortableDot<true>, PortableDot<false>, 1>(work) }
 }
 
 /// Products with 8-bit codes by `W` and with 4-bit ones by `H`, `T` tiles at a time. `SUM` groups of a packed type are one
 /// integer sum.
 #[inline(always)]
-unsafe fn tiles_body<W: Dot, H: Dot, const T: usize>(
-    x: &QuantizedRows,
-    rows: Range<usize>,
-    w: PackedMatrix<'_>,
-    tiles: Range<usize>,
-    out: &Columns<'_>,
-) {
+unsafe fn tiles_body<W: Dot, H: Dot, const T: usize>(work: Work<'_>) {
     // SAFETY: the caller's promise on the instruction set.
     unsafe {
-        match w.packed_type() {
-            PackedType::Int8 => rows_body::<W, T, SPAN_GROUPS, false>(x, rows, w, tiles, out),
-            PackedType::Int8Fine => rows_body::<W, T, 1, false>(x, rows, w, tiles, out),
-            PackedType::Int4 => rows_body::<H, T, 1, false>(x, rows, w, tiles, out),
-            PackedType::Int4Zero | PackedType::Int4Super => {
-                rows_body::<H, T, 1, true>(x, rows, w, tiles, out)
-            }
+        match work.weight.packed_type() {
+            PackedType::Int8 => rows_body::<W, T, SPAN_GROUPS, false>(work),
+            PackedType::Int8Fine => rows_body::<W, T, 1, false>(work),
+            PackedType::Int4 => rows_body::<H, T, 1, false>(work),
+            PackedType::Int4Zero | PackedType::Int4Super => rows_body::<H, T, 1, true>(work),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn rows_body<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool>(
-    x: &QuantizedRows,
-    rows: Range<usize>,
-    w: PackedMatrix<'_>,
-    tiles: Range<usize>,
-    out: &Columns<'_>,
-) {
+unsafe fn rows_body<D: Dot, const T: usize, const SUM: usize, const AFFINE: bool>(work: Work<'_>) {
+    let Work { x, rows, weight: w, tiles, out } = work;
     assert!(!D::PAIRS || x.has_pairs(), "rows were quantized for another instruction set");
     // SAFETY: the caller's promise on the instruction set.
     unsafe {

@@ -12,8 +12,8 @@ use std::mem::MaybeUninit;
 /// panel's rows falls into other places of a cache than the group behind it.
 pub(crate) const PANEL_ROWS: usize = 60;
 
-/// Rows `[rows, cols]` with 8-bit codes, in -127..=127 where values are numbers, and a float32 scale for each [`SPAN`] of values, as the products
-/// take them. Columns are padded with zeros to whole spans. Its memory is used again for the next rows.
+/// Rows `[rows, cols]` with 8-bit codes, in -127..=127 where values are numbers, and a float32 scale for each [`SPAN`] of values,
+/// as the products take them. Columns are padded with zeros to whole spans. Its memory is used again for the next rows.
 ///
 /// Rows lie in panels of [`PANEL_ROWS`], `[panel][group][row]`: rows that are multiplied together lie together, so that one
 /// address leads to all of them.
