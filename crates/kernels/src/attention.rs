@@ -4,7 +4,8 @@
 //! never has to be summed across. Softmax runs online, some blocks at a time (Milakov and Gimelshein, arXiv:1805.02867).
 //! They are cut at absolute positions, so a row's sums have one order whether it comes in a prompt or alone.
 //!
-//! Products are made in float32 ([`floats`]), or in pairs of BF16 values where cache and processor have them ([`pairs`]).
+//! Products are made in float32 ([`floats`]), or in pairs of BF16 values where the processor has them and the cache's values can be made
+//! such ([`pairs`]).
 
 mod cache;
 mod floats;
@@ -37,11 +38,17 @@ pub struct AttentionShape {
 /// Query positions in a task: they share each decoded block of keys and values.
 const TASK_ROWS: usize = 32;
 
-/// Whether attention over a cache of this layout rounds queries and weights to BF16: where
-/// [`rounds_activations`] says so of its type, for heads and blocks of whole vectors.
+/// Whether attention over a cache of this layout rounds queries and weights to BF16: in BF16 and 8 bits where
+/// [`rounds_activations`] says so of BF16 weights, for heads and blocks of whole vectors.
 pub fn rounds_queries(layout: KvLayout) -> bool {
     let whole = [layout.head_dim, layout.block_tokens].iter().all(|len| len.is_multiple_of(2 * MAX_LANES));
-    whole && rounds_activations(layout.dtype)
+    let paired = match layout.dtype {
+        DType::BF16 => true,
+        #[cfg(target_arch = "x86_64")]
+        DType::Q8_0 => is_x86_feature_detected!("avx512vbmi"),
+        _ => false,
+    };
+    whole && paired && rounds_activations(DType::BF16)
 }
 
 /// Causal attention of `q [tokens, heads, head_dim]` over the sequences' keys and values (the batch's own rows
@@ -78,7 +85,12 @@ pub fn paged_attention(
         #[cfg(target_arch = "x86_64")]
         if rounds_queries(layout) {
             // SAFETY: the processor has the instructions.
-            return unsafe { pairs::attend(task, &out) };
+            return unsafe {
+                match layout.dtype {
+                    DType::Q8_0 => pairs::attend_in_8_bits(task, &out),
+                    _ => pairs::attend(task, &out),
+                }
+            };
         }
         attend(task, &out);
     });
@@ -129,8 +141,6 @@ trait Products<S: Simd> {
         direct: bool,
         ahead: [*const u8; 2],
     );
-    /// Prepares the weights of query `i`, which are those of the columns `own`.
-    unsafe fn weigh(scratch: &mut Scratch, i: usize, own: Range<usize>);
     /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`.
     unsafe fn add(
         scratch: &mut Scratch,
@@ -148,6 +158,16 @@ struct Block<'a> {
     layout: KvLayout,
 }
 
+/// Values of a head that have a scale of their own, in a cache that has scales.
+const CHUNK: usize = DType::Q8_0.block_len();
+
+impl<'a> Block<'a> {
+    /// Its scales, if there are some, and its rows: those of keys are values of the head, those of values are tokens.
+    fn scales_and_rows(self) -> (&'a [u8], &'a [u8]) {
+        self.stored.split_at(self.layout.scale_bytes())
+    }
+}
+
 /// How values are read.
 #[derive(Clone, Copy)]
 enum Read {
@@ -161,13 +181,16 @@ enum Read {
 #[derive(Default)]
 struct Scratch {
     progress: Progress,
-    /// A block's keys `[head_dim, keys]`, decoded but for their scales `[head_dim / 32, keys]` if they have some; or their pairs
-    /// `[head_dim / 2, keys]`.
+    /// A block's keys `[head_dim, block_tokens]`, decoded but for their scales if they have some; or their pairs
+    /// `[head_dim / 2, block_tokens]`.
     keys: Aligned<f32>,
-    key_scales: Aligned<f32>,
-    /// Its values `[block_tokens, width]`, decoded; or their pairs `[block_tokens / 2, width]`.
+    /// Scales of a block's keys, or of its values: `[head_dim / 32, block_tokens]`.
+    scales: Aligned<f32>,
+    /// A block's weights of two queries, times the scales.
+    weights: Aligned<f32>,
+    /// A block's values `[block_tokens, width]`, decoded; or their pairs `[block_tokens / 2, width]`.
     values: Aligned<f32>,
-    /// Queries and weights in BF16, `[queries, dim]` and `[queries, columns]`.
+    /// In BF16: queries `[queries, dim]`, and a block's weights of two of them.
     #[cfg(target_arch = "x86_64")]
     rounded_queries: Aligned<u16>,
     #[cfg(target_arch = "x86_64")]
@@ -244,16 +267,13 @@ unsafe fn attend_body<S: Simd, P: Products<S>>(task: Task<'_>, out: &Parts<f32>)
         let end = ((segment + 1) * SEGMENT_BLOCKS).min(blocks.end);
         let seen = |i: usize| sight.of_query(i, start * tokens, (end - start) * tokens);
         // Blocks lie anywhere and are too short for the processor to see a stream. Scores ask for the values, and values for
-        // the next segment's keys, so that memory is as busy in both; the first segment's keys are left to scores. So are all
-        // keys in 8 bits, whose values have no instruction to spare.
-        let values_ask = layout.dtype != DType::Q8_0;
+        // the next segment's keys, so that memory is as busy in both; the first segment's keys are left to scores.
         let next_keys = |block: usize| {
-            let asked = values_ask && (start > blocks.start || block + 1 == end);
-            (block + 1 < blocks.end && !asked).then(|| cache.keys[at(block + 1)].as_ptr())
+            (start == blocks.start && block + 1 < end).then(|| cache.keys[at(block + 1)].as_ptr())
         };
         let later_keys = |block: usize| {
             let block = block + SEGMENT_BLOCKS;
-            (values_ask && block < blocks.end).then(|| cache.keys[at(block)].as_ptr())
+            (block < blocks.end).then(|| cache.keys[at(block)].as_ptr())
         };
         // SAFETY: the caller's promise on the instruction set; keys and values are whole blocks of a head.
         unsafe {
@@ -268,7 +288,6 @@ unsafe fn attend_body<S: Simd, P: Products<S>>(task: Task<'_>, out: &Parts<f32>)
                 let own = seen(i);
                 if !own.is_empty() {
                     scratch.progress.soften_scores::<S>(i, own.clone(), shape.scale);
-                    P::weigh(&mut scratch, i, own);
                 }
             }
             for block in start..end {

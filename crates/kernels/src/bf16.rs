@@ -22,14 +22,15 @@ pub(crate) unsafe fn multiply_pairs(a: __m512i, b: __m512i, sum: __m512) -> __m5
 }
 
 /// Where the pairs of the first and of the second half of two vectors come from.
-static WOVEN: [[u16; LANES]; 2] = {
-    let mut places = [[0; LANES]; 2];
+static WOVEN: [__m512i; 2] = {
+    let mut places = [[0u16; LANES]; 2];
     let mut i = 0;
     while i < 2 * LANES {
         places[i / LANES][i % LANES] = (i / 2 + i % 2 * LANES) as u16;
         i += 1;
     }
-    places
+    // SAFETY: all bits are values of both types.
+    unsafe { std::mem::transmute(places) }
 };
 
 /// The pairs of two rows' vectors.
@@ -40,9 +41,86 @@ static WOVEN: [[u16; LANES]; 2] = {
 pub(crate) unsafe fn weave(first: __m512i, second: __m512i) -> [__m512i; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let low = _mm512_loadu_si512(WOVEN[0].as_ptr().cast());
-        let high = _mm512_loadu_si512(WOVEN[1].as_ptr().cast());
-        [_mm512_permutex2var_epi16(first, low, second), _mm512_permutex2var_epi16(first, high, second)]
+        [
+            _mm512_permutex2var_epi16(first, WOVEN[0], second),
+            _mm512_permutex2var_epi16(first, WOVEN[1], second),
+        ]
+    }
+}
+
+/// The integers 0 to 127 in BF16: their low bytes and their high ones.
+static INTEGERS: [[__m512i; 2]; 2] = {
+    let mut halves = [[0u8; 128]; 2];
+    let mut i = 0;
+    while i < 128 {
+        let bits = (i as f32).to_bits() >> 16;
+        halves[0][i] = bits as u8;
+        halves[1][i] = (bits >> 8) as u8;
+        i += 1;
+    }
+    // SAFETY: all bits are values of both types.
+    unsafe { std::mem::transmute(halves) }
+};
+
+/// [`WOVEN`] of values whose low bytes are in one vector and their high ones in another, [`LANES`] of each row.
+static WOVEN_BYTES: [__m512i; 2] = {
+    let mut places = [[0u8; 2 * LANES]; 2];
+    let mut i = 0;
+    while i < 4 * LANES {
+        // byte by byte of a value, value by value of a pair
+        places[i / (2 * LANES)][i % (2 * LANES)] = (i / 4 + i / 2 % 2 * LANES + i % 2 * 2 * LANES) as u8;
+        i += 1;
+    }
+    // SAFETY: all bits are values of both types.
+    unsafe { std::mem::transmute(places) }
+};
+
+/// Makes pairs of codes of 8 bits.
+#[derive(Clone, Copy)]
+pub(crate) struct CodeWeaver {
+    integers: [[__m512i; 2]; 2],
+    woven: [__m512i; 2],
+}
+
+impl CodeWeaver {
+    /// To be made before a loop, in which its tables then stay in registers. Reads them as volatile ones, or else the compiler does
+    /// so where a kernel begins, and then once more for each pair.
+    ///
+    /// # Safety
+    /// As [`multiply_pairs`].
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> CodeWeaver {
+        // SAFETY: these are valid and aligned.
+        unsafe {
+            CodeWeaver {
+                integers: (&raw const INTEGERS).read_volatile(),
+                woven: (&raw const WOVEN_BYTES).read_volatile(),
+            }
+        }
+    }
+
+    /// The pairs of two rows' codes, [`LANES`] of each, which are integers of -127 to 127.
+    ///
+    /// # Safety
+    /// As [`multiply_pairs`], and the processor must have VBMI.
+    #[inline(always)]
+    pub(crate) unsafe fn weave(self, first: *const u8, second: *const u8) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = _mm512_castsi256_si512(_mm256_loadu_si256(first.cast()));
+            let codes = _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(second.cast()));
+            let size = _mm512_abs_epi8(codes);
+            let [low, high] = self.integers;
+            let low = _mm512_permutex2var_epi8(low[0], size, low[1]);
+            let high = _mm512_permutex2var_epi8(high[0], size, high[1]);
+            // the code's sign is the value's
+            const OR_OF_AND: i32 = 0xf8;
+            let high = _mm512_ternarylogic_epi64::<OR_OF_AND>(high, codes, _mm512_set1_epi8(i8::MIN));
+            [
+                _mm512_permutex2var_epi8(low, self.woven[0], high),
+                _mm512_permutex2var_epi8(low, self.woven[1], high),
+            ]
+        }
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) unsafe fn decode_body<S: Simd>(dtype: DType, bytes: &[u8], out: &mut 
 }
 
 #[inline(always)]
-unsafe fn widen<S: Simd, T: Stored>(bytes: &[u8], out: &mut [f32]) {
+pub(crate) unsafe fn widen<S: Simd, T: Stored>(bytes: &[u8], out: &mut [f32]) {
     let n = out.len();
     let whole = n - n % S::LANES;
     // SAFETY: reads and writes stay below `n`; the rest goes through a padded copy.

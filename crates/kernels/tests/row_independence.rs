@@ -151,6 +151,8 @@ fn attention_is_the_same_whole_in_chunks_and_beside_another_sequence() {
         (DType::BF16, 64, 128, 2, 4, None),
         (DType::Q8_0, 16, 64, 2, 4, None),
         (DType::Q8_0, 32, 64, 2, 4, None),
+        (DType::Q8_0, 32, 96, 1, 3, Some(37)),
+        (DType::Q8_0, 64, 128, 2, 4, None),
     ] {
         let layout = KvLayout { dtype, block_tokens, kv_heads, head_dim };
         let shape = AttentionShape { heads, scale: (head_dim as f32).powf(-0.5), window };
@@ -204,7 +206,9 @@ fn rounded(dtype: DType, values: &[f32]) -> Vec<f64> {
             DType::BF16 => values.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect(),
             DType::Q8_0 => {
                 let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
-                let scale = half::f16::from_f32(largest / 127.0).to_f32();
+                // of 8 bits, upwards
+                let scale =
+                    half::f16::from_bits((half::f16::from_f32(largest / 127.0).to_bits() + 7) & !7).to_f32();
                 // a value between two codes goes where the reciprocal takes it, as in the cache
                 let factor = 1.0 / scale;
                 values.iter().map(|v| (v * factor).round_ties_even() * scale).collect()

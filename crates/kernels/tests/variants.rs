@@ -4,7 +4,9 @@
 mod common;
 
 use common::{Random, bits, matrix, to_bf16};
-use kernels::attention::{AttentionShape, KvLayout, SequenceRows, paged_attention, store_rows};
+use kernels::attention::{
+    AttentionShape, KvLayout, SequenceRows, paged_attention, rounds_queries, store_rows,
+};
 use kernels::attention_backward::{AttentionForward, attention_backward};
 use kernels::backward::{rms_norm_backward, silu_mul_backward};
 use kernels::elementwise::RopeLayout;
@@ -162,11 +164,16 @@ fn everything() -> (Vec<f32>, Vec<f32>) {
     (exact, rounded)
 }
 
-/// Attention over a cache in BF16 whose heads and blocks are whole vectors: some sets round queries and weights to BF16.
-fn attention_in_pairs() -> Vec<f32> {
+/// A cache whose heads and blocks are whole vectors.
+fn pairs_of(dtype: DType) -> KvLayout {
+    KvLayout { dtype, block_tokens: 32, kv_heads: 2, head_dim: 64 }
+}
+
+/// Attention over a cache in BF16 or 8 bits: some sets round queries and weights to BF16.
+fn attention_in_pairs(dtype: DType) -> Vec<f32> {
     let mut random = Random::new(13);
     let pool = Pool::new(2);
-    let layout = KvLayout { dtype: DType::BF16, block_tokens: 32, kv_heads: 2, head_dim: 64 };
+    let layout = pairs_of(dtype);
     let shape = AttentionShape { heads: 4, scale: 0.125, window: None };
     let seqs = [SequenceRows { start: 0, len: 45, past: 0, blocks: &[1, 0] }];
     let [k, v] = [(); 2].map(|()| random.floats(45 * 2 * 64));
@@ -204,14 +211,17 @@ fn every_instruction_set_agrees_with_the_portable_one() {
     assert!(isa::select("abacus").is_err_and(|e| e.to_string().contains("portable")));
     isa::select("portable").unwrap();
     let (exact, rounded) = everything();
-    let attended = attention_in_pairs();
+    let attended = [DType::BF16, DType::Q8_0].map(|dtype| (dtype, attention_in_pairs(dtype)));
     for isa in Isa::available() {
         isa::select(isa.name()).unwrap();
         eprintln!("checking {}", isa.name());
         check_rounding(isa);
-        let expected = if isa == Isa::Avx512Bf16 { 1e-5..2e-3 } else { 0.0..1e-5 };
-        let off = attended.iter().zip(attention_in_pairs()).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
-        assert!(expected.contains(&off), "{}: attention is off by {off}", isa.name());
+        for (dtype, attended) in &attended {
+            let expected = if rounds_queries(pairs_of(*dtype)) { 1e-5..2e-3 } else { 0.0..1e-5 };
+            let found = attention_in_pairs(*dtype);
+            let off = attended.iter().zip(found).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+            assert!(expected.contains(&off), "{}, {dtype:?}: attention is off by {off}", isa.name());
+        }
         let (e, r) = everything();
         assert_eq!(common::bits(&exact), common::bits(&e), "{} decodes exactly", isa.name());
         for (i, (a, b)) in rounded.iter().zip(&r).enumerate() {

@@ -1,5 +1,6 @@
 //! The block-paged cache of keys and values: its layout, and how a batch's rows are stored in it.
 
+use super::CHUNK;
 use crate::pool::Parts;
 use crate::simd::{MAX_LANES, ONES, Simd, simd_kernel};
 use crate::{DType, Pool};
@@ -8,8 +9,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use std::ops::Range;
 
 /// One layer's keys or values in `dtype`: blocks of `[kv_heads, head_dim, block_tokens]` for keys, and
-/// `[kv_heads, block_tokens, head_dim]` for values. A head's keys in Q8_0 are, for each 32 values, the scales of all tokens
-/// and then `[32, block_tokens]` codes.
+/// `[kv_heads, block_tokens, head_dim]` for values. In Q8_0 a head has scales `[head_dim / 32, block_tokens]` before its codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
     /// F32, F16, BF16, or Q8_0: 8 bits with a scale for each 32 values of a head, which must be a multiple of 32.
@@ -33,6 +33,14 @@ impl KvLayout {
         let bytes = self.block_tokens * self.vector_bytes();
         let start = block as usize * self.block_bytes() + head * bytes;
         start..start + bytes
+    }
+
+    /// Bytes of a head's scales in a block.
+    pub(super) fn scale_bytes(&self) -> usize {
+        match self.dtype {
+            DType::Q8_0 => self.head_dim / CHUNK * self.block_tokens * size_of::<f16>(),
+            _ => 0,
+        }
     }
 
     /// Bytes of a head's vector.
@@ -96,22 +104,33 @@ pub fn store_rows(
 /// Writes a key as column `place` of a head's block.
 fn store_key(key: &[f32], place: usize, layout: KvLayout, block: &mut [u8]) {
     let tokens = layout.block_tokens;
+    let (scales, rows) = block.split_at_mut(layout.scale_bytes());
     match layout.dtype {
-        DType::Q8_0 => narrow_column(key, place, tokens, block),
+        DType::Q8_0 => narrow_to_codes(key, place, tokens, scales, |i, codes| {
+            rows[i * tokens + place..]
+                .iter_mut()
+                .step_by(tokens)
+                .zip(codes)
+                .for_each(|(row, code)| *row = code);
+        }),
         plain => {
             let size = plain.block_bytes();
-            narrow(plain, key, tokens * size, &mut block[place * size..]);
+            narrow(plain, key, tokens * size, &mut rows[place * size..]);
         }
     }
 }
 
 /// Writes a value as row `place` of a head's block.
 fn store_value(value: &[f32], place: usize, layout: KvLayout, block: &mut [u8]) {
-    let bytes = layout.vector_bytes();
-    let out = &mut block[place * bytes..][..bytes];
+    let (scales, rows) = block.split_at_mut(layout.scale_bytes());
     match layout.dtype {
-        DType::Q8_0 => narrow_blocks(value, out),
-        plain => narrow(plain, value, plain.block_bytes(), out),
+        DType::Q8_0 => {
+            let row = &mut rows[place * value.len()..][..value.len()];
+            narrow_to_codes(value, place, layout.block_tokens, scales, |i, codes| {
+                row[i..][..CHUNK].copy_from_slice(&codes);
+            });
+        }
+        plain => narrow(plain, value, plain.block_bytes(), &mut rows[place * layout.vector_bytes()..]),
     }
 }
 
@@ -162,35 +181,28 @@ unsafe fn round_to_bf16_body<S: Simd>(values: &[f32], out: &mut [u16]) {
     }
 }
 
-/// Writes a key in 8 bits as column `token` of a block of `tokens`.
-fn narrow_column(key: &[f32], token: usize, tokens: usize, block: &mut [u8]) {
-    for (values, out) in key.as_chunks().0.iter().zip(block.chunks_exact_mut(Q8_BYTES * tokens)) {
-        let (scales, out) = out.split_at_mut(2 * tokens);
+/// Rounds a head's vector to 8 bits: writes its scales as column `place` of `[.., tokens]`, and puts its codes from value `i` on.
+fn narrow_to_codes(
+    vector: &[f32],
+    place: usize,
+    tokens: usize,
+    scales: &mut [u8],
+    mut put: impl FnMut(usize, [u8; CHUNK]),
+) {
+    let scales = scales.as_chunks_mut().0.iter_mut().skip(place).step_by(tokens);
+    for ((i, values), to_scale) in vector.as_chunks().0.iter().enumerate().zip(scales) {
         let (scale, codes) = eight_bits(values);
-        scales[2 * token..][..2].copy_from_slice(&scale.to_le_bytes());
-        out.chunks_exact_mut(tokens).zip(codes).for_each(|(row, code)| row[token] = code);
+        *to_scale = scale.to_le_bytes();
+        put(i * CHUNK, codes);
     }
 }
 
-/// Writes values in 8 bits, one block of Q8_0 after another.
-fn narrow_blocks(values: &[f32], out: &mut [u8]) {
-    for (values, out) in values.as_chunks().0.iter().zip(out.chunks_exact_mut(Q8_BYTES)) {
-        let (scale, codes) = eight_bits(values);
-        let (to_scale, to_codes) = out.split_at_mut(2);
-        to_scale.copy_from_slice(&scale.to_le_bytes());
-        to_codes.copy_from_slice(&codes);
-    }
-}
-
-/// Values of a block of Q8_0, and its bytes.
-const Q8_VALUES: usize = DType::Q8_0.block_len();
-const Q8_BYTES: usize = DType::Q8_0.block_bytes();
-
-/// The half-precision scale and the codes of a block of Q8_0; the largest code is 127. Where a value is no number, neither is the
-/// scale.
-fn eight_bits(values: &[f32; Q8_VALUES]) -> (f16, [u8; Q8_VALUES]) {
-    let mut codes = [0; Q8_VALUES];
+/// The half-precision scale and the codes of 32 values; the largest code is 127. The scale is rounded up to 8 significant bits, so that
+/// it is a BF16 value too, and a weight of one times it exact (but for those below the normal numbers, 6e-5). Where a value is no number, neither is the scale.
+fn eight_bits(values: &[f32; CHUNK]) -> (f16, [u8; CHUNK]) {
+    let mut codes = [0; CHUNK];
     let scale = f16::from_f32(largest_magnitude(values) / 127.0);
+    let scale = if scale.is_normal() { f16::from_bits((scale.to_bits() + 7) & !7) } else { scale };
     let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
     to_codes(values, factor, &mut codes);
     (scale, codes)
@@ -198,17 +210,17 @@ fn eight_bits(values: &[f32; Q8_VALUES]) -> (f16, [u8; Q8_VALUES]) {
 
 simd_kernel! {
     /// The largest magnitude; no number if one of them is none.
-    fn largest_magnitude(values: &[f32; Q8_VALUES]) -> f32 = largest_magnitude_body;
+    fn largest_magnitude(values: &[f32; CHUNK]) -> f32 = largest_magnitude_body;
 }
 
 simd_kernel! {
     /// `values · factor` rounded to integers, halves to even, in -127..=127; of what is no number, anything.
-    fn to_codes(values: &[f32; Q8_VALUES], factor: f32, codes: &mut [u8; Q8_VALUES]) = to_codes_body;
+    fn to_codes(values: &[f32; CHUNK], factor: f32, codes: &mut [u8; CHUNK]) = to_codes_body;
 }
 
 /// Plain arithmetic, as in [`round_to_bf16_body`].
 #[inline(always)]
-unsafe fn largest_magnitude_body<S: Simd>(values: &[f32; Q8_VALUES]) -> f32 {
+unsafe fn largest_magnitude_body<S: Simd>(values: &[f32; CHUNK]) -> f32 {
     let (mut largest, mut broken) = ([0.0f32; MAX_LANES], [0.0f32; MAX_LANES]);
     for values in values.as_chunks::<MAX_LANES>().0 {
         for i in 0..MAX_LANES {
@@ -223,7 +235,7 @@ unsafe fn largest_magnitude_body<S: Simd>(values: &[f32; Q8_VALUES]) -> f32 {
 
 /// Plain arithmetic, as in [`round_to_bf16_body`]: rounding is a function's call where a processor need not have it.
 #[inline(always)]
-unsafe fn to_codes_body<S: Simd>(values: &[f32; Q8_VALUES], factor: f32, codes: &mut [u8; Q8_VALUES]) {
+unsafe fn to_codes_body<S: Simd>(values: &[f32; CHUNK], factor: f32, codes: &mut [u8; CHUNK]) {
     for (code, value) in codes.iter_mut().zip(values) {
         *code = ((value * factor).clamp(-127.0, 127.0) + ONES).to_bits() as u8;
     }
@@ -236,7 +248,7 @@ mod tests {
 
     #[test]
     fn values_in_8_bits_are_those_of_the_plain_formula() {
-        let mut values = [0.0f32; Q8_VALUES];
+        let mut values = [0.0f32; CHUNK];
         for seed in 0..2000u32 {
             for (i, value) in values.iter_mut().enumerate() {
                 let bits = (seed * 32 + i as u32).wrapping_mul(0x9e37_79b9);
@@ -254,7 +266,10 @@ mod tests {
                 continue;
             }
             let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
-            let scale = f16::from_f32(largest / 127.0);
+            let mut scale = f16::from_f32(largest / 127.0);
+            while scale.is_normal() && bf16::from_f32(scale.to_f32()).to_f32() != scale.to_f32() {
+                scale = f16::from_bits(scale.to_bits() + 1);
+            }
             let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
             let codes = values.map(|v| (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8);
             assert_eq!(found, (scale, codes), "{values:?}");
@@ -264,8 +279,8 @@ mod tests {
     #[test]
     fn a_value_that_is_no_number_is_not_lost_in_8_bits() {
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for place in 0..Q8_VALUES {
-                let mut values = [0.5; Q8_VALUES];
+            for place in 0..CHUNK {
+                let mut values = [0.5; CHUNK];
                 values[place] = broken;
                 assert!(eight_bits(&values).0.is_nan(), "{broken} at {place}");
             }

@@ -1,9 +1,9 @@
 //! Scores and sums in float32, over keys and values of any type.
 
 use super::tile::{Keys, TILE_QUERIES, TILE_TOKENS, Tile, some_scores};
-use super::{Block, KvLayout, Products, Progress, Read, Scratch, shared};
-use crate::decode::decode_body;
-use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, Q8, Simd, Stored};
+use super::{Block, CHUNK, KvLayout, Products, Progress, Read, Scratch, shared};
+use crate::decode::{decode_body, widen};
+use crate::simd::{Bf16, CACHE_LINE, F16, F32, I8, Simd, Stored};
 use crate::{Aligned, DType};
 use std::ops::Range;
 
@@ -25,15 +25,12 @@ impl<S: Simd> Products<S> for Floats {
         // SAFETY: the caller's promises.
         unsafe {
             if direct {
-                scratch.progress.score_stored::<S>(keys.stored, keys.layout, column, Some(ahead));
+                scratch.progress.score_stored::<S>(keys, column, Some(ahead));
             } else {
-                scratch.score_decoded::<S>(keys.stored, keys.layout, column);
+                scratch.score_decoded::<S>(keys, column);
             }
         }
     }
-
-    #[inline(always)]
-    unsafe fn weigh(_: &mut Scratch, _: usize, _: Range<usize>) {}
 
     #[inline(always)]
     unsafe fn add(
@@ -43,29 +40,36 @@ impl<S: Simd> Products<S> for Floats {
         part: impl Fn(usize) -> Range<usize>,
         read: Read,
     ) {
-        let Block { stored, layout } = values;
-        let (progress, values) = (&mut scratch.progress, stored.as_ptr());
+        let layout = values.layout;
+        let (scales, rows) = values.scales_and_rows();
+        let scaled = layout.dtype == DType::Q8_0;
+        if scaled {
+            scratch.scales.resize(scales.len() / DType::F16.block_bytes());
+        }
         // SAFETY: the caller's promises.
         unsafe {
+            if scaled {
+                decode_body::<S>(DType::F16, scales, &mut scratch.scales);
+            }
+            let (rows, ahead) = match read {
+                Read::Direct(ahead) => (rows.as_ptr(), ahead),
+                Read::Decoded(count) => {
+                    scratch.decode_values::<S>(rows, layout, count);
+                    (scratch.values.as_ptr().cast(), None)
+                }
+            };
             match (read, layout.dtype) {
-                (Read::Direct(ahead), DType::BF16) => {
-                    progress.add_values::<S, Bf16>(values, first, part, ahead)
+                (Read::Direct(_), DType::BF16) => {
+                    scratch.add_values::<S, Bf16, false>(rows, first, part, ahead)
                 }
-                (Read::Direct(ahead), DType::F16) => {
-                    progress.add_values::<S, F16>(values, first, part, ahead)
+                (Read::Direct(_), DType::F16) => {
+                    scratch.add_values::<S, F16, false>(rows, first, part, ahead)
                 }
-                (Read::Direct(ahead), DType::F32) => {
-                    progress.add_values::<S, F32>(values, first, part, ahead)
+                (Read::Direct(_), DType::Q8_0) => scratch.add_values::<S, I8, true>(rows, first, part, ahead),
+                (Read::Decoded(_), DType::Q8_0) => {
+                    scratch.add_values::<S, F32, true>(rows, first, part, ahead)
                 }
-                (Read::Direct(ahead), _) => progress.add_values::<S, Q8>(values, first, part, ahead),
-                (Read::Decoded(count), _) => {
-                    let width = progress.width;
-                    // only what pads whole vectors has to be zero
-                    let clean = if layout.head_dim == width { Aligned::resize } else { Aligned::reset };
-                    clean(&mut scratch.values, layout.block_tokens * width);
-                    load_values::<S>(stored, layout, count, width, &mut scratch.values);
-                    progress.add_values::<S, F32>(scratch.values.as_ptr().cast(), first, part, None);
-                }
+                _ => scratch.add_values::<S, F32, false>(rows, first, part, ahead),
             }
         }
     }
@@ -74,41 +78,118 @@ impl<S: Simd> Products<S> for Floats {
 impl Scratch {
     /// Scores of all queries with a block's keys, which are decoded for it, from `column` of the scores.
     #[inline(always)]
-    unsafe fn score_decoded<S: Simd>(&mut self, stored: &[u8], layout: KvLayout, column: usize) {
-        let (dim, tokens) = (layout.head_dim, layout.block_tokens);
+    unsafe fn score_decoded<S: Simd>(&mut self, keys: Block<'_>, column: usize) {
+        let KvLayout { dtype, head_dim: dim, block_tokens: tokens, .. } = keys.layout;
         let row = tokens.next_multiple_of(TILE_TOKENS);
+        let (scales, rows) = keys.scales_and_rows();
         self.keys.resize(dim * row);
-        let scaled = layout.dtype == DType::Q8_0;
-        let chunk = if scaled { DType::Q8_0.block_len() } else { dim };
-        self.key_scales.resize(dim / chunk * row);
+        self.scales.resize(dim / CHUNK * row);
         // SAFETY: lengths are those of whole rows; the caller's promise on the instruction set.
         unsafe {
-            if scaled {
-                let chunks = stored.chunks_exact(tokens * DType::Q8_0.block_bytes());
-                for (i, stored) in chunks.enumerate() {
-                    let (scales, codes) = stored.split_at(2 * tokens);
-                    decode_body::<S>(DType::F16, scales, &mut self.key_scales[i * row..][..tokens]);
-                    for (j, codes) in codes.chunks_exact(tokens).enumerate() {
-                        let out = &mut self.keys[(i * chunk + j) * row..][..tokens];
-                        out.iter_mut().zip(codes).for_each(|(o, c)| *o = f32::from(*c as i8));
-                    }
-                }
-            } else if tokens == row {
-                decode_body::<S>(layout.dtype, stored, &mut self.keys);
+            if tokens == row {
+                decode_rows::<S>(dtype, rows, &mut self.keys);
             } else {
-                let rows = stored.chunks_exact(stored.len() / dim).zip(self.keys.chunks_exact_mut(row));
+                let rows = rows.chunks_exact(rows.len() / dim).zip(self.keys.chunks_exact_mut(row));
                 for (stored, out) in rows {
-                    decode_body::<S>(layout.dtype, stored, &mut out[..tokens]);
+                    decode_rows::<S>(dtype, stored, &mut out[..tokens]);
                 }
             }
-            let codes = (self.keys.as_ptr().cast(), chunk * row * 4);
-            let scales = (self.key_scales.as_ptr().cast(), row * 4);
-            let keys = Keys { codes, scales, row, chunk };
-            if scaled {
+            let codes = self.keys.as_ptr().cast();
+            if dtype == DType::Q8_0 {
+                let rows = scales.chunks_exact(2 * tokens).zip(self.scales.chunks_exact_mut(row));
+                for (stored, out) in rows {
+                    decode_body::<S>(DType::F16, stored, &mut out[..tokens]);
+                }
+                let keys = Keys { codes, scales: self.scales.as_ptr().cast(), row, chunk: CHUNK };
                 self.progress.score::<S, F32, F32, true>(keys, column, None);
             } else {
+                let keys = Keys { codes, scales: codes, row, chunk: dim };
                 self.progress.score::<S, F32, F32, false>(keys, column, None);
             }
+        }
+    }
+
+    /// Decodes the first `count` rows of a head's values but for their scales, each padded to the sums' width.
+    #[inline(always)]
+    unsafe fn decode_values<S: Simd>(&mut self, rows: &[u8], layout: KvLayout, count: usize) {
+        let (dim, width) = (layout.head_dim, self.progress.width);
+        // only what pads whole vectors has to be zero
+        let clean = if dim == width { Aligned::resize } else { Aligned::reset };
+        clean(&mut self.values, layout.block_tokens * width);
+        let row_bytes = rows.len() / layout.block_tokens;
+        let rows = &rows[..count * row_bytes];
+        // SAFETY: lengths match; the caller's promise on the instruction set.
+        unsafe {
+            if dim == width {
+                decode_rows::<S>(layout.dtype, rows, &mut self.values[..count * width]);
+            } else {
+                for (stored, out) in rows.chunks_exact(row_bytes).zip(self.values.chunks_exact_mut(width)) {
+                    decode_rows::<S>(layout.dtype, stored, &mut out[..dim]);
+                }
+            }
+        }
+    }
+
+    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`. If they are `SCALED`, weights
+    /// are multiplied with the values' scales. As many bytes of `ahead` are asked for meanwhile.
+    #[inline(always)]
+    unsafe fn add_values<S: Simd, T: Stored, const SCALED: bool>(
+        &mut self,
+        values: *const u8,
+        first: usize,
+        part: impl Fn(usize) -> Range<usize>,
+        mut ahead: Option<*const u8>,
+    ) {
+        let Progress { columns, width, softmax, scores, sums, .. } = &mut self.progress;
+        let (count, columns, width) = (softmax.len(), *columns, *width);
+        let tokens = self.scales.len() / (width / CHUNK).max(1);
+        if SCALED {
+            self.weights.resize(2 * self.scales.len());
+        }
+        for (queries, own) in shared(count, part) {
+            let ahead = ahead.take();
+            if own.is_empty() {
+                continue;
+            }
+            let both = queries.len() == 2;
+            let sums = &mut sums[queries.start * width..queries.end * width];
+            let mut weights = Weights { first: [std::ptr::null(); 2], chunk: tokens, count: own.len() };
+            for (q, i) in queries.enumerate() {
+                let own_scores = &scores[i * columns..][own.clone()];
+                weights.first[q] = own_scores.as_ptr();
+                if SCALED {
+                    let scaled = &mut self.weights[q * self.scales.len()..][..self.scales.len()];
+                    for (scales, out) in self.scales.chunks_exact(tokens).zip(scaled.chunks_exact_mut(tokens))
+                    {
+                        let scales = &scales[own.start - first..];
+                        out.iter_mut().zip(own_scores).zip(scales).for_each(|((o, w), s)| *o = w * s);
+                    }
+                    weights.first[q] = scaled.as_ptr();
+                }
+            }
+            // SAFETY: the caller's promises.
+            unsafe {
+                let values = values.add(T::bytes((own.start - first) * width));
+                if !both {
+                    accumulate::<S, T, SCALED, 1, HELD>(sums, weights, values, ahead);
+                } else if S::WIDE_TILE {
+                    accumulate::<S, T, SCALED, 2, HELD>(sums, weights, values, ahead);
+                } else {
+                    accumulate::<S, T, SCALED, 2, { HELD / 2 }>(sums, weights, values, ahead);
+                }
+            }
+        }
+    }
+}
+
+/// Decodes stored values; those of Q8_0 without their scales.
+#[inline(always)]
+unsafe fn decode_rows<S: Simd>(dtype: DType, rows: &[u8], out: &mut [f32]) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match dtype {
+            DType::Q8_0 => widen::<S, I8>(rows, out),
+            plain => decode_body::<S>(plain, rows, out),
         }
     }
 }
@@ -118,25 +199,21 @@ impl Progress {
     #[inline(always)]
     unsafe fn score_stored<S: Simd>(
         &mut self,
-        stored: &[u8],
-        layout: KvLayout,
+        keys: Block<'_>,
         column: usize,
         ahead: Option<[*const u8; 2]>,
     ) {
-        let (row, dim) = (layout.block_tokens, layout.head_dim);
-        let plain = Keys { codes: (stored.as_ptr(), 0), scales: (stored.as_ptr(), 0), row, chunk: dim };
+        let layout = keys.layout;
+        let (scales, rows) = keys.scales_and_rows();
+        let chunk = if layout.dtype == DType::Q8_0 { CHUNK } else { layout.head_dim };
+        let keys = Keys { codes: rows.as_ptr(), scales: scales.as_ptr(), row: layout.block_tokens, chunk };
         // SAFETY: the caller's promises.
         unsafe {
             match layout.dtype {
-                DType::BF16 => self.score::<S, Bf16, F32, false>(plain, column, ahead),
-                DType::F16 => self.score::<S, F16, F32, false>(plain, column, ahead),
-                DType::F32 => self.score::<S, F32, F32, false>(plain, column, ahead),
-                _ => {
-                    let bytes = row * DType::Q8_0.block_bytes();
-                    let codes = (stored.as_ptr().add(2 * row), bytes);
-                    let keys = Keys { codes, scales: (stored.as_ptr(), bytes), row, chunk: 32 };
-                    self.score::<S, I8, F16, true>(keys, column, ahead);
-                }
+                DType::BF16 => self.score::<S, Bf16, F32, false>(keys, column, ahead),
+                DType::F16 => self.score::<S, F16, F32, false>(keys, column, ahead),
+                DType::F32 => self.score::<S, F32, F32, false>(keys, column, ahead),
+                _ => self.score::<S, I8, F16, true>(keys, column, ahead),
             }
         }
     }
@@ -163,71 +240,28 @@ impl Progress {
             q += TILE_QUERIES;
         }
     }
-
-    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`. As many bytes of `ahead`
-    /// are asked for meanwhile.
-    #[inline(always)]
-    unsafe fn add_values<S: Simd, T: Stored>(
-        &mut self,
-        values: *const u8,
-        first: usize,
-        part: impl Fn(usize) -> Range<usize>,
-        mut ahead: Option<*const u8>,
-    ) {
-        let (count, columns, width) = (self.softmax.len(), self.columns, self.width);
-        for (queries, own) in shared(count, part) {
-            let ahead = ahead.take();
-            if own.is_empty() {
-                continue;
-            }
-            let (i, both) = (queries.start, queries.len() == 2);
-            let sums = &mut self.sums[i * width..queries.end * width];
-            let weights = &self.scores[i * columns..][own.clone()];
-            // SAFETY: the caller's promises.
-            unsafe {
-                let values = values.add(T::bytes((own.start - first) * width));
-                if both {
-                    let second = &self.scores[(i + 1) * columns..][own];
-                    if S::WIDE_TILE {
-                        accumulate::<S, T, 2, HELD>(sums, [weights, second], values, ahead);
-                    } else {
-                        accumulate::<S, T, 2, { HELD / 2 }>(sums, [weights, second], values, ahead);
-                    }
-                } else {
-                    accumulate::<S, T, 1, HELD>(sums, [weights], values, ahead);
-                }
-            }
-        }
-    }
-}
-
-/// Decodes the first `count` values' vectors of a head in a block, each padded to `width`.
-#[inline(always)]
-unsafe fn load_values<S: Simd>(stored: &[u8], layout: KvLayout, count: usize, width: usize, out: &mut [f32]) {
-    let stored = &stored[..count * layout.vector_bytes()];
-    // SAFETY: lengths match; the caller's promise on the instruction set.
-    unsafe {
-        if layout.head_dim == width {
-            decode_body::<S>(layout.dtype, stored, &mut out[..count * width]);
-        } else {
-            for (stored, out) in stored.chunks_exact(layout.vector_bytes()).zip(out.chunks_exact_mut(width)) {
-                decode_body::<S>(layout.dtype, stored, &mut out[..layout.head_dim]);
-            }
-        }
-    }
 }
 
 /// Vectors of sums that stay in registers.
 const HELD: usize = 8;
 
-/// `sums [Q, width] += Σ weights[q][j] · values[j]`, in the order of `j`, for `Q` queries that have as many weights each; `N` vectors of each at a time.
+/// Weights of some queries for as many values.
+struct Weights {
+    /// Of each query.
+    first: [*const f32; 2],
+    /// From the weights for one chunk of a value to those for the next, if values have scales.
+    chunk: usize,
+    count: usize,
+}
+
+/// `sums [Q, width] += Σ weights[q][j] · values[j]`, in the order of `j`, for `Q` queries; `N` vectors of each at a time.
 ///
 /// # Safety
 /// As for [`Simd`]; for each weight, as many values as a query has sums, which is a multiple of every lane count.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
+unsafe fn accumulate<S: Simd, T: Stored, const SCALED: bool, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    weights: [&[f32]; Q],
+    weights: Weights,
     values: *const u8,
     ahead: Option<*const u8>,
 ) {
@@ -236,28 +270,27 @@ unsafe fn accumulate<S: Simd, T: Stored, const Q: usize, const N: usize>(
     unsafe {
         let mut at = 0;
         while at + N * S::LANES <= width {
-            accumulate_columns::<S, T, Q, N>(sums, weights, values, at, ahead);
+            accumulate_columns::<S, T, SCALED, Q, N>(sums, &weights, values, at, ahead);
             at += N * S::LANES;
         }
         while at < width {
-            accumulate_columns::<S, T, Q, 1>(sums, weights, values, at, ahead);
+            accumulate_columns::<S, T, SCALED, Q, 1>(sums, &weights, values, at, ahead);
             at += S::LANES;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>(
+unsafe fn accumulate_columns<S: Simd, T: Stored, const SCALED: bool, const Q: usize, const N: usize>(
     sums: &mut [f32],
-    weights: [&[f32]; Q],
+    weights: &Weights,
     values: *const u8,
     at: usize,
     ahead: Option<*const u8>,
 ) {
     let width = sums.len() / Q;
-    // whole blocks of the type first, so that what remains is known when this is compiled
-    let (before, at_in_block) = if (N * S::LANES).is_multiple_of(T::BLOCK) { (at, 0) } else { (0, at) };
-    // SAFETY: `N` vectors from `at` lie within a row of `sums` and of the values; each query has as many weights.
+    // SAFETY: `N` vectors from `at` lie within a row of `sums` and of the values, in whole chunks or in one; each query has as many
+    // weights.
     unsafe {
         let sums = sums.as_mut_ptr().add(at);
         let mut held = [[S::splat(0.0); N]; Q];
@@ -266,8 +299,9 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>
                 *sum = S::load(sums.add(q * width + c * S::LANES));
             }
         }
-        for j in 0..weights[0].len() {
-            let place = T::bytes(j * width) + T::bytes(before);
+        let own = if SCALED { at / CHUNK * weights.chunk } else { 0 };
+        for j in 0..weights.count {
+            let place = T::bytes(j * width + at);
             if let Some(ahead) = ahead {
                 for byte in (0..T::bytes(N * S::LANES)).step_by(CACHE_LINE) {
                     S::prefetch(ahead.wrapping_add(place + byte));
@@ -276,12 +310,13 @@ unsafe fn accumulate_columns<S: Simd, T: Stored, const Q: usize, const N: usize>
             let value = values.add(place);
             let mut loaded = [S::splat(0.0); N];
             for (c, loaded) in loaded.iter_mut().enumerate() {
-                *loaded = T::load::<S>(value, at_in_block + c * S::LANES);
+                *loaded = T::load::<S>(value, c * S::LANES);
             }
-            for (weights, held) in weights.iter().zip(&mut held) {
-                let weight = S::splat(*weights.get_unchecked(j));
-                for (sum, value) in held.iter_mut().zip(loaded) {
-                    *sum = S::fma(weight, value, *sum);
+            for (q, held) in held.iter_mut().enumerate() {
+                for (c, sum) in held.iter_mut().enumerate() {
+                    let chunk = if SCALED { c * S::LANES / CHUNK * weights.chunk } else { 0 };
+                    let weight = S::splat(*weights.first[q].add(own + chunk + j));
+                    *sum = S::fma(weight, loaded[c], *sum);
                 }
             }
         }

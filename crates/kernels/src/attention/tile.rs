@@ -16,9 +16,9 @@ pub(super) const TILE_TOKENS: usize = TILE_VECTORS * MAX_LANES;
 /// A block's keys of a head `[head_dim, row]`, which may have scales for each `chunk` values.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    /// Of the first chunk, with bytes from one chunk to the next.
-    pub(super) codes: (*const u8, usize),
-    pub(super) scales: (*const u8, usize),
+    pub(super) codes: *const u8,
+    /// `[head_dim / chunk, row]`.
+    pub(super) scales: *const u8,
     /// Tokens of a row, a multiple of [`TILE_TOKENS`].
     pub(super) row: usize,
     pub(super) chunk: usize,
@@ -73,31 +73,30 @@ unsafe fn tile_scores<S: Simd, T: Stored, C: Stored, const SCALED: bool, const Q
     unsafe {
         let mut totals = [[S::splat(0.0); N]; Q];
         for chunk in 0..dim / keys.chunk {
-            let codes = keys.codes.0.add(chunk * keys.codes.1);
+            let first = chunk * keys.chunk;
             let mut sums = if SCALED { [[S::splat(0.0); N]; Q] } else { totals };
             for d in 0..keys.chunk {
                 if let Some(ahead) = ahead {
                     for byte in (0..T::bytes(keys.row)).step_by(CACHE_LINE) {
-                        let byte = (chunk * keys.chunk + d) * T::bytes(keys.row) + byte;
+                        let byte = (first + d) * T::bytes(keys.row) + byte;
                         S::prefetch(ahead[0].wrapping_add(byte));
                         S::prefetch(ahead[1].wrapping_add(byte));
                     }
                 }
                 let mut loaded = [S::splat(0.0); N];
                 for n in 0..N {
-                    loaded[n] = T::load::<S>(codes, d * keys.row + at + n * S::LANES);
+                    loaded[n] = T::load::<S>(keys.codes, (first + d) * keys.row + at + n * S::LANES);
                 }
                 for q in 0..Q {
-                    let x = S::splat(*queries.add(q * dim + chunk * keys.chunk + d));
+                    let x = S::splat(*queries.add(q * dim + first + d));
                     for n in 0..N {
                         sums[q][n] = S::fma(x, loaded[n], sums[q][n]);
                     }
                 }
             }
             if SCALED {
-                let scales = keys.scales.0.add(chunk * keys.scales.1);
                 for n in 0..N {
-                    let scale = C::load::<S>(scales, at + n * S::LANES);
+                    let scale = C::load::<S>(keys.scales, chunk * keys.row + at + n * S::LANES);
                     for q in 0..Q {
                         totals[q][n] = S::fma(scale, sums[q][n], totals[q][n]);
                     }
