@@ -190,20 +190,20 @@ struct Columns<'a> {
 impl Columns<'_> {
     #[inline(always)]
     fn put(&self, row: usize, col: usize, sum: f32) {
-        self.put_run(row, col, &[sum]);
+        self.put_run(row, col, [sum]);
     }
 
     /// The sums of neighbouring weight rows.
     #[inline(always)]
-    fn put_run(&self, row: usize, col: usize, sums: &[f32]) {
+    fn put_run<const N: usize>(&self, row: usize, col: usize, sums: [f32; N]) {
         let col = self.start + col;
         // SAFETY: no other task has this task's weight rows for these rows of `x`, and `run` returns before `out` is used
         // again.
-        let out = unsafe { self.out.part((self.row + row) * self.n + col, sums.len()) };
+        let out = unsafe { self.out.part((self.row + row) * self.n + col, N) };
         match self.bias {
-            None => out.copy_from_slice(sums),
+            None => out.copy_from_slice(&sums),
             Some(bias) => {
-                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[col..]) {
+                for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[col..][..N]) {
                     *out = sum + bias;
                 }
             }

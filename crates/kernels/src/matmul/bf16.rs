@@ -181,12 +181,19 @@ unsafe fn some_rows<const M: usize, const N: usize>(
                 kept.write_unaligned(after);
                 continue;
             }
-            for (i, sums) in after.iter().enumerate() {
-                for (j, four) in sums.as_chunks().0.iter().enumerate() {
-                    let col = start + 4 * j;
-                    if col < w.rows {
-                        out.put_run(row + i, col, &fold(*four)[..4.min(w.rows - col)]);
-                    }
+            // in a loop of its own, short enough to be unrolled, so that sums stay in registers
+            let mut folded = [[0.0; N]; M];
+            for (sums, folded) in after.iter().zip(&mut folded) {
+                for (four, folded) in sums.as_chunks().0.iter().zip(folded.as_chunks_mut().0) {
+                    *folded = fold(*four);
+                }
+            }
+            let whole = start + N <= w.rows;
+            for (i, sums) in folded.into_iter().enumerate() {
+                if whole {
+                    out.put_run(row + i, start, sums);
+                } else {
+                    (start..w.rows).zip(sums).for_each(|(col, sum)| out.put(row + i, col, sum));
                 }
             }
         }
