@@ -307,10 +307,10 @@ unsafe fn attend_body<S: Simd, P: Products<S>>(task: Task<'_>, out: &Parts<f32>)
     }
     let progress = &scratch.progress;
     for i in 0..rows * group {
-        let total = progress.softmax[i].1;
+        let factor = 1.0 / progress.softmax[i].1;
         // SAFETY: each query has its own place in `out`.
         let out = unsafe { out.part(place(i), dim) };
-        out.iter_mut().zip(&progress.sums[i * width..]).for_each(|(o, sum)| *o = sum / total);
+        out.iter_mut().zip(&progress.sums[i * width..]).for_each(|(o, sum)| *o = sum * factor);
     }
     SCRATCH.set(scratch);
 }
@@ -350,10 +350,13 @@ impl Progress {
     /// Turns query `i`'s scores `own` into weights, and shortens its sums by as much as its largest score has grown.
     #[inline(always)]
     unsafe fn soften_scores<S: Simd>(&mut self, i: usize, own: Range<usize>, scale: f32) {
-        let weights = &mut self.scores[i * self.columns..][own];
+        let scores = &mut self.scores[i * self.columns..(i + 1) * self.columns];
+        // up to a whole vector, for which there is room, by the least there can be: e^-87, which no sum notices that has a 1 in it
+        let whole = own.start..own.start + own.len().next_multiple_of(S::LANES);
+        scores[own.end..whole.end].fill(f32::NEG_INFINITY);
         // SAFETY: the caller's promise on the instruction set; sums are whole vectors.
         unsafe {
-            let keep = S::splat(soften::<S>(weights, scale, &mut self.softmax[i]));
+            let keep = S::splat(soften::<S>(&mut scores[whole], scale, &mut self.softmax[i]));
             for sum in self.sums[i * self.width..][..self.width].chunks_exact_mut(S::LANES) {
                 S::store(sum.as_mut_ptr(), S::mul(S::load(sum.as_ptr()), keep));
             }
@@ -361,28 +364,25 @@ impl Progress {
     }
 }
 
-/// Turns scores into weights relative to the largest score so far, and returns the factor that earlier sums
+/// Turns scores, whole vectors, into weights relative to the largest score so far, and returns the factor that earlier sums
 /// must be multiplied with.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f32, f32)) -> f32 {
     let mut lanes = [0.0f32; MAX_LANES];
     // SAFETY: the caller's promise on the instruction set; `lanes` holds a vector.
     unsafe {
+        let scale = S::splat(scale);
         let mut largest = S::splat(*max);
-        for scores in scores.chunks_mut(S::LANES) {
-            let scaled = S::mul(load_padded::<S>(scores), S::splat(scale));
-            store_some::<S>(scores, scaled);
-            largest = S::max(largest, scaled);
+        for scores in scores.chunks_exact(S::LANES) {
+            largest = S::max(largest, S::mul(S::load(scores.as_ptr()), scale));
         }
-        S::store(lanes.as_mut_ptr(), largest);
-        let largest = lanes[..S::LANES].iter().fold(*max, |a, &b| if b > a { b } else { a });
+        let largest = S::largest(largest);
         let down = S::splat(-largest);
         let keep = S::exp(S::add(S::splat(*max), down));
         let mut sum = S::splat(0.0);
-        for scores in scores.chunks_mut(S::LANES) {
-            // beyond the scores this is e^-87, which no sum notices that has a 1 in it
-            let weights = S::exp(S::add(load_padded::<S>(scores), down));
-            store_some::<S>(scores, weights);
+        for scores in scores.chunks_exact_mut(S::LANES) {
+            let weights = S::exp(S::fma(S::load(scores.as_ptr()), scale, down));
+            S::store(scores.as_mut_ptr(), weights);
             sum = S::add(sum, weights);
         }
         S::store(lanes.as_mut_ptr(), keep);
@@ -390,32 +390,4 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f3
         *total = *total * lanes[0] + S::sum(sum);
     }
     lanes[0]
-}
-
-/// At most a vector of scores; those that are missing are the least there can be.
-#[inline(always)]
-unsafe fn load_padded<S: Simd>(scores: &[f32]) -> S::V {
-    // SAFETY: both pointers are to a whole vector.
-    unsafe {
-        if scores.len() == S::LANES {
-            return S::load(scores.as_ptr());
-        }
-        let mut padded = [f32::NEG_INFINITY; MAX_LANES];
-        padded[..scores.len()].copy_from_slice(scores);
-        S::load(padded.as_ptr())
-    }
-}
-
-/// The first values of a vector.
-#[inline(always)]
-unsafe fn store_some<S: Simd>(out: &mut [f32], v: S::V) {
-    // SAFETY: both pointers are to a whole vector.
-    unsafe {
-        if out.len() == S::LANES {
-            return S::store(out.as_mut_ptr(), v);
-        }
-        let mut lanes = [0.0f32; MAX_LANES];
-        S::store(lanes.as_mut_ptr(), v);
-        out.copy_from_slice(&lanes[..out.len()]);
-    }
 }
