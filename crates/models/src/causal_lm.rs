@@ -243,11 +243,12 @@ impl Layer {
     ) -> Tensor {
         let Step { cx, adapted, eps, .. } = step;
         let mut adapted = AdaptedRows::of_layer(adapted, index);
-        let h = Input::Normed(&x, &self.input_layernorm, *eps);
-        let mut attended = self.self_attn.attend(step, h, &adapted, cache, index);
-        if let Some(rows) = rows {
-            [x, attended] = [x, attended].map(|all| ops::select_rows(cx, &all, rows));
-            adapted = within(&adapted, rows);
+        let norm = (&self.input_layernorm, *eps);
+        let some = rows.map(|rows| (rows, ops::select_rows(cx, &x, rows)));
+        let wanted = some.as_ref().map(|(rows, x)| (*rows, x));
+        let attended = self.self_attn.attend(step, (&x, wanted), norm, &adapted, cache, index);
+        if let Some((rows, some)) = some {
+            (x, adapted) = (some, within(&adapted, rows));
         }
         let attended = Input::Rows(&attended);
         x = self.self_attn.o_proj.add_forward(cx, x, attended, &beside(&adapted, |of| of.o.as_ref()));
@@ -287,22 +288,43 @@ impl Layer {
 }
 
 impl Attention {
-    /// What the heads have found `[tokens, heads * head_dim]`.
+    /// What the heads have found `[rows, heads * head_dim]`, for the norm of `x`: for all of its rows, or some of them, which are given
+    /// beside it.
     fn attend(
         &self,
         step: &Step<'_>,
-        h: Input<'_>,
+        (x, some): (&Tensor, Option<(&[usize], &Tensor)>),
+        (norm, norm_eps): (&Vector, f32),
         adapted: &[(Range<usize>, &AdaptedLayer)],
         cache: &mut KvCache,
         layer: usize,
     ) -> Tensor {
         let Step { cx, batch, cos, sin, layout, eps, .. } = step;
-        let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [q, k, v] = Linear::forward_all(cx, h, qkv, &beside(adapted, |of| of.qkv.as_ref()));
         let (q_norm, k_norm) = self.qk_norm.as_ref().map(|(q, k)| ((q, *eps), (k, *eps))).unzip();
+        let normed = |x| Input::Normed(x, norm, norm_eps);
+        let [q_proj, k_proj, v_proj] = [&self.q_proj, &self.k_proj, &self.v_proj];
+        if let Some((rows, some)) = some
+            && adapted.is_empty()
+            && !cx.records()
+        {
+            // queries of the other rows are not made
+            let [k, v] = Linear::forward_all(cx, normed(x), [k_proj, v_proj], &[]);
+            let [q] = Linear::forward_all(cx, normed(some), [q_proj], &[]);
+            let [some_cos, some_sin] = [cos, sin].map(|all| ops::select_rows(cx, all, rows));
+            let q = ops::norm_rope(cx, q, q_norm, &some_cos, &some_sin, *layout);
+            let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
+            let asking = batch.only(rows);
+            return ops::attention(cx, &q, &k, &v, self.shape, batch, Some(&asking), cache, layer);
+        }
+        let qkv = &beside(adapted, |of| of.qkv.as_ref());
+        let [q, k, v] = Linear::forward_all(cx, normed(x), [q_proj, k_proj, v_proj], qkv);
         let q = ops::norm_rope(cx, q, q_norm, cos, sin, *layout);
         let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
-        ops::attention(cx, &q, &k, &v, self.shape, batch, cache, layer)
+        let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, None, cache, layer);
+        match some {
+            Some((rows, _)) => ops::select_rows(cx, &attended, rows),
+            None => attended,
+        }
     }
 }
 

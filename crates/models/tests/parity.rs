@@ -239,7 +239,7 @@ fn some_rows_have_the_same_bits_as_among_all_and_leave_the_same_cache() {
         let mut session = Session::open(&dir);
         let all = session.forward(prompt);
         let after = session.forward(next);
-        for rows in [vec![], vec![prompt.len() - 1], vec![0, 3], (0..prompt.len()).collect()] {
+        for rows in [vec![], vec![prompt.len() - 1], vec![0, 3], vec![1, 2, 4], (0..prompt.len()).collect()] {
             let mut session = Session::open(&dir);
             let some = session.forward_rows(prompt, &rows);
             assert_eq!(some.rows(), rows.len());

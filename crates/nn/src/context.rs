@@ -105,8 +105,8 @@ impl Context {
         self.arena.take(rows, cols)
     }
 
-    /// Whether operations record.
-    pub(crate) fn records(&self) -> bool {
+    /// Whether operations record what a backward pass needs.
+    pub fn records(&self) -> bool {
         self.recorder.is_some()
     }
 

@@ -287,7 +287,7 @@ fn attention_over_packed_sequences() {
         let width = kv_heads * head_dim;
         check("attention", &[(tokens, heads * head_dim), (tokens, width), (tokens, width)], |cx, p| {
             let [q, k, v] = [0, 1, 2].map(|i| p.input(cx, i));
-            ops::attention(cx, &q, &k, &v, attention, &batch, &mut KvCache::passing(shape).unwrap(), 2)
+            ops::attention(cx, &q, &k, &v, attention, &batch, None, &mut KvCache::passing(shape).unwrap(), 2)
         });
     }
 }

@@ -59,14 +59,16 @@ pub fn norm_rope(
 }
 
 /// Causal attention of the batch over its sequences' pasts and itself. Stores `k` and `v`
-/// `[tokens, kv_heads * head_dim]` in `layer` of the cache first; `q` is `[tokens, heads * head_dim]`, and so is the result.
+/// `[tokens, kv_heads * head_dim]` in `layer` of the cache first; `q` is `[tokens, heads * head_dim]`, and so is the result. Or both
+/// have the rows of `asking` alone, which is [`Batch::only`] of some.
 ///
 /// Backward: with probabilities `p = softmax(scale · q kᵀ)` of a head, `dv += pᵀ dy`,
 /// `ds = p · (dy vᵀ - Σ dy · y) · scale`, `dq += ds k`, `dk += dsᵀ q`. Keeps `q`, `k`, `v` and the result; `p` is computed
 /// again.
 ///
 /// # Panics
-/// When lengths do not fit; when recording, also when a sequence has a past, through which no gradient could flow.
+/// When lengths do not fit; when recording, also when a sequence has a past, through which no gradient could flow, or only some
+/// rows ask.
 #[allow(clippy::too_many_arguments)]
 pub fn attention(
     cx: &Context,
@@ -75,38 +77,23 @@ pub fn attention(
     v: &Tensor,
     shape: AttentionShape,
     batch: &Batch,
+    asking: Option<&Batch>,
     cache: &mut KvCache,
     layer: usize,
 ) -> Tensor {
     let layout = cache.shape().layout();
     assert_eq!(q.cols(), shape.heads * layout.head_dim);
     assert_eq!((k.cols(), v.cols()), (layout.kv_heads * layout.head_dim, layout.kv_heads * layout.head_dim));
-    let mut start = 0;
-    let sequences: Vec<SequenceRows<'_>> = batch
-        .sequences
-        .iter()
-        .map(|s| {
-            let rows = SequenceRows { start, len: s.len, past: s.past, blocks: &s.blocks };
-            start += s.len;
-            rows
-        })
-        .collect();
-    assert_eq!((q.rows(), k.rows(), v.rows()), (start, start, start), "the sequences cover the batch");
+    let (sequences, asked) = (sequence_rows(batch), sequence_rows(asking.unwrap_or(batch)));
+    assert_eq!((k.rows(), v.rows()), (batch.rows(), batch.rows()), "the sequences cover the batch");
+    assert_eq!(q.rows(), asking.unwrap_or(batch).rows(), "a query for each row that asks");
     let (keys, values) = cache.layer(layer);
     attention::store_rows(cx.pool(), k.values(), v.values(), keys, values, layout, &sequences);
     let mut out = cx.uninit(q.rows(), q.cols());
-    attention::paged_attention(
-        cx.pool(),
-        q.values(),
-        keys,
-        values,
-        layout,
-        shape,
-        &sequences,
-        out.values_mut(),
-    );
+    attention::paged_attention(cx.pool(), q.values(), keys, values, layout, shape, &asked, out.values_mut());
     if cx.records() && [q, k, v].iter().any(|x| x.node().is_some()) {
         assert!(batch.sequences.iter().all(|s| s.past == 0), "recorded sequences begin in their batch");
+        assert!(asking.is_none(), "all rows ask when recording");
         let lens: Vec<usize> = batch.sequences.iter().map(|s| s.len).collect();
         let inputs = [q.clone(), k.clone(), v.clone()];
         let (kv_heads, head_dim) = (layout.kv_heads, layout.head_dim);
@@ -125,4 +112,14 @@ pub fn attention(
         });
     }
     out
+}
+
+/// The sequences with their first rows.
+fn sequence_rows(batch: &Batch) -> Vec<SequenceRows<'_>> {
+    let mut start = 0;
+    let rows = batch.sequences.iter().map(|s| {
+        start += s.len;
+        SequenceRows { start: start - s.len, len: s.len, past: s.past, blocks: &s.blocks }
+    });
+    rows.collect()
 }
