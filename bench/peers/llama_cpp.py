@@ -49,12 +49,15 @@ class LlamaCpp:
         command = [str(BUILD / "bin" / "llama-bench"), "-m", str(self.models[quantize]), "-t", str(self.threads)]
         return json.loads(run([*command, "-r", "1", "-o", "json", *sizes]))[0]["avg_ts"]
 
-    def serve(self, quantize: str, slots: int, tokens: int) -> AbstractContextManager[Server]:
-        """A server with so many slots, each with room for `tokens`."""
+    def serve(
+        self, quantize: str, slots: int, tokens: int, *, eight_bit_keys: bool = False
+    ) -> AbstractContextManager[Server]:
+        """A server with so many slots, each with room for `tokens`. Keys and values are F16, or take 8 bits."""
         room = -(-tokens // SLOT_STEP) * SLOT_STEP * slots
         command = [str(BUILD / "bin" / "llama-server"), "-m", str(self.models[quantize]), "--offline"]
         threads = ["-t", str(self.threads), "-tb", str(self.threads)]
-        return serve([*command, *threads, "-np", str(slots), "-c", str(room)], "/health")
+        keys = ["-ctk", "q8_0", "-ctv", "q8_0", "-fa", "on"] if eight_bit_keys else []
+        return serve([*command, *threads, *keys, "-np", str(slots), "-c", str(room)], "/health")
 
 
 def prepare(checkpoint: Path, interpreter: str, threads: int) -> LlamaCpp:

@@ -70,6 +70,7 @@ def claims(sections: dict[str, Readings], shape_name: str, shape: Shape, sizes: 
         "decode-8k": lambda readings: decode_long(readings, shape, sizes),
         "bf16": lambda readings: bf16(readings, sizes),
         "chats": lambda readings: chats(readings, sizes),
+        "chats-kv8": lambda readings: chats_over_8_bits(readings, sizes),
         "prefix": lambda readings: prefix(readings, sizes),
         "start": lambda readings: start(readings, shape_name),
         "memory": memory,
@@ -130,6 +131,11 @@ def chats(readings: Readings, sizes: Sizes) -> Iterator[Claim]:
         ratios = [100 * our / their for our, their in zip(lesser, greater)]
         target_percent = None if target is None else 100 * target
         yield Claim(f"{what}, {name}, of {theirs}'s", Spread.of(ratios), "%", target_percent, False, detail)
+
+
+def chats_over_8_bits(readings: Readings, sizes: Sizes) -> Iterator[Claim]:
+    what = f"{sizes.chats.count} chats at once, int8, keys and values in 8 bits"
+    yield times(what, readings, "tokens_per_second", "wen int8", "llama-server Q8_0", None)
 
 
 def prefix(readings: Readings, sizes: Sizes) -> Iterator[Claim]:

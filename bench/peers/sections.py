@@ -98,11 +98,12 @@ def bf16(bench: Bench) -> Engines:
     }
 
 
-def chats(bench: Bench) -> Engines:
+def chats(bench: Bench, eight_bit_keys: bool = False) -> Engines:
     shape = bench.sizes.chats
 
     def measure(engine: Wen | LlamaCpp) -> Metrics:
-        with engine.serve("int8", shape.count, shape.tokens() + SPARE_TOKENS) as server:
+        room = shape.tokens() + SPARE_TOKENS
+        with engine.serve("int8", shape.count, room, eight_bit_keys=eight_bit_keys) as server:
             load.warm_up(server)
             return load.chats(server, shape)
 
@@ -219,6 +220,7 @@ SECTIONS: dict[str, Callable[[Bench], Engines]] = {
     "decode-8k": decode_long,
     "bf16": bf16,
     "chats": chats,
+    "chats-kv8": lambda bench: chats(bench, eight_bit_keys=True),
     "prefix": prefix,
     "start": start,
     "memory": memory,

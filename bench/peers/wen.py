@@ -59,11 +59,20 @@ class Wen:
         }
 
     def serve(
-        self, quantize: str, sequences: int, tokens: int, queue: int = 256, cache: Path | None = None
+        self,
+        quantize: str,
+        sequences: int,
+        tokens: int,
+        queue: int = 256,
+        cache: Path | None = None,
+        eight_bit_keys: bool = False,
     ) -> AbstractContextManager[Server]:
-        """A server for so many sequences at once, each with room for `tokens`; `cache` replaces the user's."""
+        """A server for so many sequences at once, each with room for `tokens`; `cache` replaces the user's. Keys and values are BF16, or
+        take 8 bits.
+        """
         command = [self.binary, "serve", "--model", f"{MODEL}={self.checkpoint}", "--quantize", quantize]
         room = ["--context", str(tokens), "--cache-tokens", str(sequences * tokens)]
+        room += ["--kv-type", "int8"] if eight_bit_keys else []
         limits = ["--max-sequences", str(sequences), "--queue", str(queue), "--threads", str(self.threads), *PLAIN]
         environment: Mapping[str, str] = {**os.environ, "XDG_CACHE_HOME": str(cache)} if cache else {}
         return serve([*command, *room, *limits], "/readyz", environment)
