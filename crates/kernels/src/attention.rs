@@ -127,11 +127,11 @@ unsafe fn attend_in_floats<S: Simd>(task: Task<'_>, out: &Parts<f32>) {
 
 /// How scores and sums are made.
 trait Products<S: Simd> {
-    /// Prepares the queries.
+    /// Takes the queries.
     ///
     /// # Safety
     /// Here and below: as for [`Simd`], and the cache is of a layout that these products are for.
-    unsafe fn begin(scratch: &mut Scratch);
+    unsafe fn begin<'q>(scratch: &mut Scratch, query: impl Fn(usize) -> &'q [f32]);
     /// Scores of all queries with a block's keys, from `column` of the scores, unscaled. Keys are read as they are stored if
     /// `direct`, and then `ahead` is asked for meanwhile.
     unsafe fn score(
@@ -203,7 +203,7 @@ struct Scratch {
 struct Progress {
     dim: usize,
     width: usize,
-    /// `[queries, dim]`.
+    /// `[queries, dim]`, unless they are rounded.
     queries: Aligned<f32>,
     /// `[queries, width]`, which become the results.
     sums: Aligned<f32>,
@@ -255,9 +255,9 @@ unsafe fn attend_body<S: Simd, P: Products<S>>(task: Task<'_>, out: &Parts<f32>)
     let place = |i: usize| ((seq.start + from + i / group) * shape.heads + kv_head * group + i % group) * dim;
     let sight = Sight { first: seq.past + from, group, window: shape.window };
     let mut scratch = SCRATCH.take();
-    scratch.progress.start(rows * group, dim, tokens, |i| &q[place(i)..][..dim]);
+    scratch.progress.start(rows * group, dim, tokens);
     // SAFETY: the caller's promise on the instruction set.
-    unsafe { P::begin(&mut scratch) };
+    unsafe { P::begin(&mut scratch, |i| &q[place(i)..][..dim]) };
     let width = scratch.progress.width;
     let direct = rows * group <= DIRECT_QUERIES && dim == width && tokens.is_multiple_of(TILE_TOKENS);
     let blocks = sight.of_row(0).start / tokens..sight.of_row(rows - 1).end.div_ceil(tokens);
@@ -334,17 +334,13 @@ fn shared(
 
 impl Progress {
     /// Begins with `count` queries of `dim` values.
-    fn start<'q>(&mut self, count: usize, dim: usize, tokens: usize, query: impl Fn(usize) -> &'q [f32]) {
+    fn start(&mut self, count: usize, dim: usize, tokens: usize) {
         (self.dim, self.width) = (dim, dim.next_multiple_of(MAX_LANES));
         self.columns = tokens * SEGMENT_BLOCKS + TILE_TOKENS;
-        self.queries.resize(count * dim);
         self.sums.reset(count * self.width);
         self.scores.resize(count * self.columns);
         self.softmax.clear();
         self.softmax.resize(count, (f32::NEG_INFINITY, 0.0));
-        for (i, into) in self.queries.chunks_exact_mut(dim).enumerate() {
-            into.copy_from_slice(query(i));
-        }
     }
 
     /// Turns query `i`'s scores `own` into weights, and shortens its sums by as much as its largest score has grown.

@@ -12,7 +12,13 @@ pub(super) struct Floats;
 
 impl<S: Simd> Products<S> for Floats {
     #[inline(always)]
-    unsafe fn begin(_: &mut Scratch) {}
+    unsafe fn begin<'q>(scratch: &mut Scratch, query: impl Fn(usize) -> &'q [f32]) {
+        let Progress { queries, softmax, dim, .. } = &mut scratch.progress;
+        queries.resize(softmax.len() * *dim);
+        for (i, into) in queries.chunks_exact_mut(*dim).enumerate() {
+            into.copy_from_slice(query(i));
+        }
+    }
 
     #[inline(always)]
     unsafe fn score(

@@ -117,11 +117,13 @@ struct Pairs<C>(PhantomData<C>);
 
 impl<C: Cached> Products<Avx512> for Pairs<C> {
     #[inline(always)]
-    unsafe fn begin(scratch: &mut Scratch) {
-        let progress = &scratch.progress;
-        scratch.rounded_queries.resize(progress.queries.len());
-        // SAFETY: the caller's promise. A head's values are whole vectors.
-        unsafe { round_row(&progress.queries, &mut scratch.rounded_queries) };
+    unsafe fn begin<'q>(scratch: &mut Scratch, query: impl Fn(usize) -> &'q [f32]) {
+        let Scratch { progress, rounded_queries, .. } = scratch;
+        rounded_queries.resize(progress.softmax.len() * progress.dim);
+        for (i, into) in rounded_queries.chunks_exact_mut(progress.dim).enumerate() {
+            // SAFETY: the caller's promise. A head's values are whole vectors.
+            unsafe { round_row(query(i), into) };
+        }
     }
 
     #[inline(always)]
