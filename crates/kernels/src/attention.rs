@@ -38,8 +38,9 @@ pub struct AttentionShape {
 /// Query positions in a task: they share each decoded block of keys and values.
 const TASK_ROWS: usize = 32;
 
-/// Whether attention over a cache of this layout rounds queries and weights to BF16: in BF16 and 8 bits where
-/// [`rounds_activations`] says so of BF16 weights, for heads and blocks of whole vectors.
+/// Whether attention over a cache of this layout rounds queries and weights to BF16: in BF16 where
+/// [`rounds_activations`] says so of such weights, and in 8 bits where there are shuffles of bytes (VBMI) besides, for heads and blocks of
+/// whole vectors.
 pub fn rounds_queries(layout: KvLayout) -> bool {
     let whole = [layout.head_dim, layout.block_tokens].iter().all(|len| len.is_multiple_of(2 * MAX_LANES));
     let paired = match layout.dtype {
@@ -181,10 +182,10 @@ enum Read {
 #[derive(Default)]
 struct Scratch {
     progress: Progress,
-    /// A block's keys `[head_dim, block_tokens]`, decoded but for their scales if they have some; or their pairs
-    /// `[head_dim / 2, block_tokens]`.
+    /// A block's keys `[head_dim, tokens]`, decoded but for their scales if they have some, with tokens of whole tiles; or their pairs
+    /// `[head_dim / 2, tokens]`.
     keys: Aligned<f32>,
-    /// Scales of a block's keys, or of its values: `[head_dim / 32, block_tokens]`.
+    /// Scales of a block's keys, or of its values: `[head_dim / 32, tokens]`.
     scales: Aligned<f32>,
     /// A block's weights of two queries, times the scales.
     weights: Aligned<f32>,
@@ -347,9 +348,9 @@ impl Progress {
     #[inline(always)]
     unsafe fn soften_scores<S: Simd>(&mut self, i: usize, own: Range<usize>, scale: f32) {
         let scores = &mut self.scores[i * self.columns..(i + 1) * self.columns];
-        // up to a whole vector, for which there is room, by the least there can be: e^-87, which no sum notices that has a 1 in it
+        // up to a whole vector, for which there is room, by what weighs e^-87, which no sum notices that has a 1 in it
         let whole = own.start..own.start + own.len().next_multiple_of(S::LANES);
-        scores[own.end..whole.end].fill(f32::NEG_INFINITY);
+        scores[own.end..whole.end].fill(LEAST);
         // SAFETY: the caller's promise on the instruction set; sums are whole vectors.
         unsafe {
             let keep = S::splat(soften::<S>(&mut scores[whole], scale, &mut self.softmax[i]));
@@ -360,8 +361,11 @@ impl Progress {
     }
 }
 
+/// A score that is less than all others, but a number.
+const LEAST: f32 = -1e30;
+
 /// Turns scores, whole vectors, into weights relative to the largest score so far, and returns the factor that earlier sums
-/// must be multiplied with.
+/// must be multiplied with. If a score is no number, neither is the total.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f32, f32)) -> f32 {
     let mut lanes = [0.0f32; MAX_LANES];
@@ -369,21 +373,25 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], scale: f32, (max, total): &mut (f3
     unsafe {
         let scale = S::splat(scale);
         let mut largest = S::splat(*max);
+        let mut broken = S::splat(0.0);
         for scores in scores.chunks_exact(S::LANES) {
-            largest = S::max(largest, S::mul(S::load(scores.as_ptr()), scale));
+            let scaled = S::mul(S::load(scores.as_ptr()), scale);
+            largest = S::max(largest, scaled);
+            // comparisons and exponentials lose what is no number, products with zero keep it
+            broken = S::fma(scaled, S::splat(0.0), broken);
         }
         let largest = S::largest(largest);
         let down = S::splat(-largest);
         let keep = S::exp(S::add(S::splat(*max), down));
         let mut sum = S::splat(0.0);
         for scores in scores.chunks_exact_mut(S::LANES) {
-            let weights = S::exp(S::fma(S::load(scores.as_ptr()), scale, down));
+            let weights = S::exp(S::add(S::mul(S::load(scores.as_ptr()), scale), down));
             S::store(scores.as_mut_ptr(), weights);
             sum = S::add(sum, weights);
         }
         S::store(lanes.as_mut_ptr(), keep);
         *max = largest;
-        *total = *total * lanes[0] + S::sum(sum);
+        *total = *total * lanes[0] + S::sum(S::add(sum, broken));
     }
     lanes[0]
 }

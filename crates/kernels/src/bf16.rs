@@ -99,7 +99,7 @@ impl CodeWeaver {
         }
     }
 
-    /// The pairs of two rows' codes, [`LANES`] of each, which are integers of -127 to 127.
+    /// The pairs of two rows' codes, [`LANES`] of each, which are integers of -127 to 127 (-128 counts as zero).
     ///
     /// # Safety
     /// As [`multiply_pairs`], and the processor must have VBMI.

@@ -206,6 +206,30 @@ fn check_rounding(isa: Isa) {
     }
 }
 
+/// A key that is no number is seen in what all tokens from it on find, wherever it stands, and in nothing before.
+fn check_broken_keys(isa: Isa) {
+    let mut random = Random::new(14);
+    let pool = Pool::new(1);
+    let shape = AttentionShape { heads: 4, scale: 0.125, window: None };
+    let seqs = [SequenceRows { start: 0, len: 41, past: 0, blocks: &[1, 0] }];
+    let [k, v] = [(); 2].map(|()| random.floats(41 * 2 * 64));
+    let q = random.floats(41 * 4 * 64);
+    for layout in [DType::F32, DType::BF16, DType::Q8_0].map(pairs_of) {
+        for broken in 0..41 {
+            let mut k = k.clone();
+            k[broken * 2 * 64..][..2 * 64].fill(f32::NAN);
+            let [mut keys, mut values] = [(); 2].map(|()| vec![0; layout.block_bytes() * 2]);
+            store_rows(&pool, &k, &v, &mut keys, &mut values, layout, &seqs);
+            let mut out = vec![0.0; q.len()];
+            paged_attention(&pool, &q, &keys, &values, layout, shape, &seqs, &mut out);
+            for (token, out) in out.chunks_exact(4 * 64).enumerate() {
+                let expected = |x: &f32| x.is_nan() == (token >= broken);
+                assert!(out.iter().all(expected), "{}, {layout:?}: token {token}, {broken}", isa.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn every_instruction_set_agrees_with_the_portable_one() {
     assert!(isa::select("abacus").is_err_and(|e| e.to_string().contains("portable")));
@@ -216,6 +240,7 @@ fn every_instruction_set_agrees_with_the_portable_one() {
         isa::select(isa.name()).unwrap();
         eprintln!("checking {}", isa.name());
         check_rounding(isa);
+        check_broken_keys(isa);
         for (dtype, attended) in &attended {
             let expected = if rounds_queries(pairs_of(*dtype)) { 1e-5..2e-3 } else { 0.0..1e-5 };
             let found = attention_in_pairs(*dtype);

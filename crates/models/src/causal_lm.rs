@@ -243,10 +243,10 @@ impl Layer {
     ) -> Tensor {
         let Step { cx, adapted, eps, .. } = step;
         let mut adapted = AdaptedRows::of_layer(adapted, index);
-        let norm = (&self.input_layernorm, *eps);
         let some = rows.map(|rows| (rows, ops::select_rows(cx, &x, rows)));
         let wanted = some.as_ref().map(|(rows, x)| (*rows, x));
-        let attended = self.self_attn.attend(step, (&x, wanted), norm, &adapted, cache, index);
+        let attended =
+            self.self_attn.attend(step, (&x, wanted), &self.input_layernorm, &adapted, cache, index);
         if let Some((rows, some)) = some {
             (x, adapted) = (some, within(&adapted, rows));
         }
@@ -294,27 +294,28 @@ impl Attention {
         &self,
         step: &Step<'_>,
         (x, some): (&Tensor, Option<(&[usize], &Tensor)>),
-        (norm, norm_eps): (&Vector, f32),
+        norm: &Vector,
         adapted: &[(Range<usize>, &AdaptedLayer)],
         cache: &mut KvCache,
         layer: usize,
     ) -> Tensor {
         let Step { cx, batch, cos, sin, layout, eps, .. } = step;
         let (q_norm, k_norm) = self.qk_norm.as_ref().map(|(q, k)| ((q, *eps), (k, *eps))).unzip();
-        let normed = |x| Input::Normed(x, norm, norm_eps);
+        let normed = |x| Input::Normed(x, norm, *eps);
         let [q_proj, k_proj, v_proj] = [&self.q_proj, &self.k_proj, &self.v_proj];
-        if let Some((rows, some)) = some
+        let asking = some.map(|(rows, _)| batch.only(rows));
+        if let (Some((rows, some)), Some(asking)) = (some, &asking)
             && adapted.is_empty()
             && !cx.records()
+            && asking.sequences.len() <= batch.sequences.len()
         {
-            // queries of the other rows are not made
+            // queries of the other rows are not made; of more runs each would read its whole past again
             let [k, v] = Linear::forward_all(cx, normed(x), [k_proj, v_proj], &[]);
             let [q] = Linear::forward_all(cx, normed(some), [q_proj], &[]);
             let [some_cos, some_sin] = [cos, sin].map(|all| ops::select_rows(cx, all, rows));
             let q = ops::norm_rope(cx, q, q_norm, &some_cos, &some_sin, *layout);
             let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
-            let asking = batch.only(rows);
-            return ops::attention(cx, &q, &k, &v, self.shape, batch, Some(&asking), cache, layer);
+            return ops::attention(cx, &q, &k, &v, self.shape, batch, Some(asking), cache, layer);
         }
         let qkv = &beside(adapted, |of| of.qkv.as_ref());
         let [q, k, v] = Linear::forward_all(cx, normed(x), [q_proj, k_proj, v_proj], qkv);

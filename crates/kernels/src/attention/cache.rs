@@ -197,16 +197,23 @@ fn narrow_to_codes(
     }
 }
 
-/// The half-precision scale and the codes of 32 values; the largest code is 127. The scale is rounded up to 8 significant bits, so that
+/// The half-precision scale and the codes of 32 values, at most 127. The scale is rounded up to 8 significant bits, so that
 /// it is a BF16 value too, and a weight of one times it exact (but for those below the normal numbers, 6e-5). Where a value is no number, neither is the scale.
 fn eight_bits(values: &[f32; CHUNK]) -> (f16, [u8; CHUNK]) {
     let mut codes = [0; CHUNK];
     let scale = f16::from_f32(largest_magnitude(values) / 127.0);
-    let scale = if scale.is_normal() { f16::from_bits((scale.to_bits() + 7) & !7) } else { scale };
+    let scale = if scale.is_normal() {
+        f16::from_bits(((scale.to_bits() + 7) & !7).min(LARGEST_SCALE))
+    } else {
+        scale
+    };
     let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
     to_codes(values, factor, &mut codes);
     (scale, codes)
 }
+
+/// The largest half-precision number of 8 significant bits.
+const LARGEST_SCALE: u16 = 0x7bf8;
 
 simd_kernel! {
     /// The largest magnitude; no number if one of them is none.
@@ -267,12 +274,24 @@ mod tests {
             }
             let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
             let mut scale = f16::from_f32(largest / 127.0);
-            while scale.is_normal() && bf16::from_f32(scale.to_f32()).to_f32() != scale.to_f32() {
+            while scale.is_normal()
+                && scale.to_bits() < LARGEST_SCALE
+                && bf16::from_f32(scale.to_f32()).to_f32() != scale.to_f32()
+            {
                 scale = f16::from_bits(scale.to_bits() + 1);
             }
             let factor = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
             let codes = values.map(|v| (v * factor).round_ties_even().clamp(-127.0, 127.0) as i8 as u8);
             assert_eq!(found, (scale, codes), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_scale_is_a_number() {
+        for largest in [8.28e6f32, 8.3e6, 8.319e6] {
+            let (scale, codes) = eight_bits(&[largest; CHUNK]);
+            let found = scale.to_f32() * f32::from(codes[0] as i8);
+            assert!((found / largest - 1.0).abs() < 0.01, "{found} for {largest}");
         }
     }
 

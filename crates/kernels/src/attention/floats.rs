@@ -64,18 +64,21 @@ impl<S: Simd> Products<S> for Floats {
                     (scratch.values.as_ptr().cast(), None)
                 }
             };
+            let block = (rows, layout.block_tokens);
             match (read, layout.dtype) {
                 (Read::Direct(_), DType::BF16) => {
-                    scratch.add_values::<S, Bf16, false>(rows, first, part, ahead)
+                    scratch.add_values::<S, Bf16, false>(block, first, part, ahead)
                 }
                 (Read::Direct(_), DType::F16) => {
-                    scratch.add_values::<S, F16, false>(rows, first, part, ahead)
+                    scratch.add_values::<S, F16, false>(block, first, part, ahead)
                 }
-                (Read::Direct(_), DType::Q8_0) => scratch.add_values::<S, I8, true>(rows, first, part, ahead),
+                (Read::Direct(_), DType::Q8_0) => {
+                    scratch.add_values::<S, I8, true>(block, first, part, ahead)
+                }
                 (Read::Decoded(_), DType::Q8_0) => {
-                    scratch.add_values::<S, F32, true>(rows, first, part, ahead)
+                    scratch.add_values::<S, F32, true>(block, first, part, ahead)
                 }
-                _ => scratch.add_values::<S, F32, false>(rows, first, part, ahead),
+                _ => scratch.add_values::<S, F32, false>(block, first, part, ahead),
             }
         }
     }
@@ -136,19 +139,18 @@ impl Scratch {
         }
     }
 
-    /// Adds a block's values, of whose weights query `i` has `part(i)`; the block's first is `first`. If they are `SCALED`, weights
-    /// are multiplied with the values' scales. As many bytes of `ahead` are asked for meanwhile.
+    /// Adds a block's values `[tokens, width]`, of whose weights query `i` has `part(i)`; the block's first is `first`. If they are `SCALED`, weights
+    /// are multiplied with the values' scales. Of `ahead`, as many bytes as rows have are asked for meanwhile.
     #[inline(always)]
     unsafe fn add_values<S: Simd, T: Stored, const SCALED: bool>(
         &mut self,
-        values: *const u8,
+        (values, tokens): (*const u8, usize),
         first: usize,
         part: impl Fn(usize) -> Range<usize>,
         mut ahead: Option<*const u8>,
     ) {
         let Progress { columns, width, softmax, scores, sums, .. } = &mut self.progress;
         let (count, columns, width) = (softmax.len(), *columns, *width);
-        let tokens = self.scales.len() / (width / CHUNK).max(1);
         if SCALED {
             self.weights.resize(2 * self.scales.len());
         }
@@ -160,18 +162,19 @@ impl Scratch {
             let both = queries.len() == 2;
             let sums = &mut sums[queries.start * width..queries.end * width];
             let mut weights = Weights { first: [std::ptr::null(); 2], chunk: tokens, count: own.len() };
-            for (q, i) in queries.enumerate() {
-                let own_scores = &scores[i * columns..][own.clone()];
-                weights.first[q] = own_scores.as_ptr();
-                if SCALED {
-                    let scaled = &mut self.weights[q * self.scales.len()..][..self.scales.len()];
+            let own_scores = |i: usize| &scores[i * columns..][own.clone()];
+            if SCALED {
+                let scaled = self.weights.chunks_exact_mut(self.scales.len());
+                for ((i, scaled), weights) in queries.zip(scaled).zip(&mut weights.first) {
                     for (scales, out) in self.scales.chunks_exact(tokens).zip(scaled.chunks_exact_mut(tokens))
                     {
                         let scales = &scales[own.start - first..];
-                        out.iter_mut().zip(own_scores).zip(scales).for_each(|((o, w), s)| *o = w * s);
+                        out.iter_mut().zip(own_scores(i)).zip(scales).for_each(|((o, w), s)| *o = w * s);
                     }
-                    weights.first[q] = scaled.as_ptr();
+                    *weights = scaled.as_ptr();
                 }
+            } else {
+                queries.zip(&mut weights.first).for_each(|(i, weights)| *weights = own_scores(i).as_ptr());
             }
             // SAFETY: the caller's promises.
             unsafe {
