@@ -303,28 +303,30 @@ impl Attention {
         let (q_norm, k_norm) = self.qk_norm.as_ref().map(|(q, k)| ((q, *eps), (k, *eps))).unzip();
         let normed = |x| Input::Normed(x, norm, *eps);
         let [q_proj, k_proj, v_proj] = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let asking = some.map(|(rows, _)| batch.only(rows));
-        if let (Some((rows, some)), Some(asking)) = (some, &asking)
-            && adapted.is_empty()
-            && !cx.records()
-            && asking.sequences.len() <= batch.sequences.len()
-        {
-            // queries of the other rows are not made; of more runs each would read its whole past again
-            let [k, v] = Linear::forward_all(cx, normed(x), [k_proj, v_proj], &[]);
-            let [q] = Linear::forward_all(cx, normed(some), [q_proj], &[]);
-            let [some_cos, some_sin] = [cos, sin].map(|all| ops::select_rows(cx, all, rows));
-            let q = ops::norm_rope(cx, q, q_norm, &some_cos, &some_sin, *layout);
-            let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
-            return ops::attention(cx, &q, &k, &v, self.shape, batch, Some(asking), cache, layer);
-        }
-        let qkv = &beside(adapted, |of| of.qkv.as_ref());
-        let [q, k, v] = Linear::forward_all(cx, normed(x), [q_proj, k_proj, v_proj], qkv);
-        let q = ops::norm_rope(cx, q, q_norm, cos, sin, *layout);
+        // queries of rows that are not wanted are not made; of more runs of rows each would read its whole past again
+        let few = some
+            .filter(|_| adapted.is_empty() && !cx.records())
+            .map(|(rows, some)| (rows, some, batch.only(rows)))
+            .filter(|(.., asking)| asking.sequences.len() <= batch.sequences.len());
+        let (q, k, v, [q_cos, q_sin]) = match &few {
+            None => {
+                let qkv = &beside(adapted, |of| of.qkv.as_ref());
+                let [q, k, v] = Linear::forward_all(cx, normed(x), [q_proj, k_proj, v_proj], qkv);
+                (q, k, v, [cos.clone(), sin.clone()])
+            }
+            Some((rows, some, _)) => {
+                let [k, v] = Linear::forward_all(cx, normed(x), [k_proj, v_proj], &[]);
+                let [q] = Linear::forward_all(cx, normed(some), [q_proj], &[]);
+                (q, k, v, [cos, sin].map(|all| ops::select_rows(cx, all, rows)))
+            }
+        };
+        let q = ops::norm_rope(cx, q, q_norm, &q_cos, &q_sin, *layout);
         let k = ops::norm_rope(cx, k, k_norm, cos, sin, *layout);
-        let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, None, cache, layer);
+        let asking = few.as_ref().map(|(.., asking)| asking);
+        let attended = ops::attention(cx, &q, &k, &v, self.shape, batch, asking, cache, layer);
         match some {
-            Some((rows, _)) => ops::select_rows(cx, &attended, rows),
-            None => attended,
+            Some((rows, _)) if few.is_none() => ops::select_rows(cx, &attended, rows),
+            _ => attended,
         }
     }
 }

@@ -249,6 +249,13 @@ unsafe fn store_pairs<C: Cached>(reader: C, rows: *const u8, pair: usize, second
     }
 }
 
+/// Two vectors of a row that [`store_pairs`] has written.
+#[inline(always)]
+unsafe fn load_pairs(woven: *const f32) -> [__m512i; 2] {
+    // SAFETY: the caller's promise.
+    unsafe { [_mm512_loadu_si512(woven.cast()), _mm512_loadu_si512(woven.add(PAIRS).cast())] }
+}
+
 /// Bytes of a scale, which is in half precision.
 const SCALE_BYTES: usize = 2;
 
@@ -366,11 +373,9 @@ unsafe fn tile_scores<C: Cached, const DIRECT: bool, const Q: usize, const N: us
                 let mut loaded = [_mm512_setzero_si512(); N];
                 for n in (0..N).step_by(2) {
                     let at = at + n * PAIRS;
-                    [loaded[n], loaded[n + 1]] = if DIRECT {
-                        reader.pairs(rows, row, d, at, true)
-                    } else {
-                        let pairs = woven.add(d * row + at);
-                        [_mm512_loadu_si512(pairs.cast()), _mm512_loadu_si512(pairs.add(PAIRS).cast())]
+                    [loaded[n], loaded[n + 1]] = match DIRECT {
+                        true => reader.pairs(rows, row, d, at, true),
+                        false => load_pairs(woven.add(d * row + at)),
                     };
                 }
                 for q in 0..Q {
@@ -479,11 +484,9 @@ unsafe fn accumulate_columns<C: Cached, const DIRECT: bool, const Q: usize, cons
             let mut loaded = [_mm512_setzero_si512(); N];
             for n in (0..N).step_by(2) {
                 let at = at + n * PAIRS;
-                [loaded[n], loaded[n + 1]] = if DIRECT {
-                    reader.pairs(rows, width, pair, at, second)
-                } else {
-                    let pairs = woven.add(pair * width + at);
-                    [_mm512_loadu_si512(pairs.cast()), _mm512_loadu_si512(pairs.add(PAIRS).cast())]
+                [loaded[n], loaded[n + 1]] = match DIRECT {
+                    true => reader.pairs(rows, width, pair, at, second),
+                    false => load_pairs(woven.add(pair * width + at)),
                 };
             }
             for q in 0..Q {
